@@ -1,0 +1,131 @@
+# sos-sync: build, test, install. `make help` lists what it does.
+BUILD  ?= build
+PREFIX ?= /usr/local
+CC     ?= cc
+ROOMS  ?= base object store link wire agent group plan run cli
+OPT    ?= -O2 -g
+FUZZ_SECONDS ?= 60
+WARN    = -Wall -Wextra -Wshadow -Wconversion -Werror
+CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) $(WARN) -pthread -Iinclude -Isrc -MMD -MP $(CFLAGS)
+LINK    = $(CC) $(OPT) $(CFLAGS) $(LDFLAGS) -pthread
+LIBS    = -larchive -lxxhash -ljansson -pthread
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# What drives a fuzz target: a main that replays files, or libFuzzer's own (`make fuzz` sets these).
+REPLAY    ?= $(BUILD)/obj/tests/fuzz/replay.o
+FUZZ_LINK ?=
+
+LIB_SRC = $(foreach r,$(ROOMS),$(wildcard src/$(r)/*.c))
+LIB_OBJ = $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+LIB     = $(BUILD)/libsos-sync.a
+PROGRAM = $(BUILD)/sos-sync
+UNIT    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZ    = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+MAN     = $(wildcard man/*.[1-9])
+TEST_OBJ = $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
+
+all: $(PROGRAM) ## build the program and the library (the default)
+
+$(PROGRAM): $(BUILD)/obj/src/main.o $(LIB)
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(LIB): $(LIB_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $< $(LIB) -lcmocka $(LIBS)
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(REPLAY) $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) $(FUZZ_LINK) -o $@ $< $(REPLAY) $(LIB) $(LIBS)
+
+$(BUILD)/bench-loop: $(BUILD)/obj/contrib/bench-loop.o
+	$(LINK) -o $@ $< -lxxhash
+
+# Kept, so that a test is only linked again when the library changed.
+.SECONDARY: $(TEST_OBJ) $(REPLAY) $(BUILD)/obj/contrib/bench-loop.o
+
+everything: all $(UNIT) $(FUZZ) $(BUILD)/bench-loop ## build all there is, tests included, and run nothing
+
+deps: ## install what the build needs (Debian; else say what that is)
+	@contrib/deps build
+
+deps-test: ## install what the tests need
+	@contrib/deps build test
+
+deps-bench: ## install what the measurements need
+	@contrib/deps build bench
+
+demo: deps ## see it work on three directories
+	@$(MAKE) --no-print-directory -s all
+	@SOS_SYNC=$(abspath $(PROGRAM)) contrib/demo
+
+check: deps-test ## all tests; the last line counts them
+	@MAKE='$(MAKE)' BUILD='$(BUILD)' CC='$(CC)' OPT='$(OPT)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' tests/run
+
+check-asan: ## the same tests with the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory check BUILD=build-asan OPT='-O1 -g $(SANITIZE)'
+
+unit: $(UNIT) ## only the unit tests
+	@for t in $(UNIT); do $$t || exit 1; done
+
+fuzz: deps-test ## run each fuzz target for FUZZ_SECONDS (60)
+	@$(MAKE) --no-print-directory fuzz-run BUILD=build-fuzz CC=clang OPT='-O1 -g -fsanitize=fuzzer-no-link $(SANITIZE)' \
+	    REPLAY= FUZZ_LINK=-fsanitize=fuzzer
+
+fuzz-run: $(FUZZ)
+	@set -e; for t in $(FUZZ); do \
+	    name=$${t##*/fuzz_}; mkdir -p $(BUILD)/found/$$name; \
+	    corpus=; if [ -d tests/corpus/$$name ]; then corpus=tests/corpus/$$name; fi; \
+	    echo "== $$name"; \
+	    $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	        -artifact_prefix=$(BUILD)/crash-$$name- $(BUILD)/found/$$name $$corpus; done
+
+lint: ## check the manual pages
+	mandoc -T lint -W warning $(MAN)
+
+bench: deps-bench ## measure against rsync, find, cp, unison and rclone (takes its time)
+	@$(MAKE) --no-print-directory -s all $(BUILD)/bench-loop
+	@SOS_SYNC=$(abspath $(PROGRAM)) BENCH_LOOP=$(abspath $(BUILD)/bench-loop) contrib/bench
+
+BIN_DIR  = $(DESTDIR)$(PREFIX)/bin
+LIB_DIR  = $(DESTDIR)$(PREFIX)/lib
+INC_DIR  = $(DESTDIR)$(PREFIX)/include
+MAN_DIR  = $(DESTDIR)$(PREFIX)/share/man
+DOC_DIR  = $(DESTDIR)$(PREFIX)/share/doc/sos-sync
+COMP_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+install: all ## install below PREFIX (/usr/local); DESTDIR is put in front
+	install -d $(BIN_DIR) $(LIB_DIR) $(INC_DIR) $(DOC_DIR) $(COMP_DIR)
+	install -m 755 $(PROGRAM) $(BIN_DIR)/sos-sync
+	install -m 644 $(LIB) $(LIB_DIR)/libsos-sync.a
+	install -m 644 include/sos-sync.h $(INC_DIR)/sos-sync.h
+	install -m 644 README.md LICENSE $(DOC_DIR)
+	install -m 644 contrib/sos-sync.bash $(COMP_DIR)/sos-sync
+	@set -e; for m in $(MAN); do \
+	    install -d $(MAN_DIR)/man$${m##*.}; \
+	    echo install -m 644 $$m $(MAN_DIR)/man$${m##*.}; \
+	    install -m 644 $$m $(MAN_DIR)/man$${m##*.}; done
+
+uninstall: ## remove what install put there
+	rm -f $(BIN_DIR)/sos-sync $(LIB_DIR)/libsos-sync.a $(INC_DIR)/sos-sync.h $(COMP_DIR)/sos-sync
+	rm -f $(foreach m,$(MAN),$(MAN_DIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+	rm -rf $(DOC_DIR)
+
+clean: ## remove all that was built
+	rm -rf $(BUILD) build-asan build-clang build-fuzz
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+-include $(LIB_OBJ:.o=.d) $(BUILD)/obj/src/main.d $(TEST_OBJ:.o=.d) $(REPLAY:.o=.d) $(BUILD)/obj/contrib/bench-loop.d
+.DELETE_ON_ERROR:
+.PHONY: all everything deps deps-test deps-bench demo check check-asan unit fuzz fuzz-run lint bench install \
+    uninstall clean help

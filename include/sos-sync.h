@@ -1,0 +1,138 @@
+/*
+ * libsos-sync: open groups, plan them, run them, hear about it.
+ *
+ * A program loads groups from a sos.conf or names members itself, then calls
+ * sos_sync() for one group at a time. Everything that happens is told through
+ * callbacks, in the calling thread; strings in them are valid only during the call
+ * and are raw bytes (a path may hold anything but NUL). The library prints nothing and
+ * never exits. It forks one child for each local member, ignores SIGPIPE, and waits for its children itself.
+ */
+#ifndef SOS_SYNC_H
+#define SOS_SYNC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SOS_SYNC_VERSION "0.1.0"
+
+/* Exit statuses of the program, results of sos_sync(). */
+enum sos_status {
+    SOS_OK = 0,       /* the group is in the state that its policy asks for */
+    SOS_USAGE = 1,    /* error in usage or configuration; nothing was changed */
+    SOS_FAILED = 2,   /* the run failed */
+    SOS_PARTIAL = 3,  /* some objects or members could not be handled, all else was done */
+    SOS_COPIES = 4,   /* fewer copies than asked for, or more than allowed */
+    SOS_LOCKED = 5,   /* another run holds a lock */
+    SOS_GUARD = 6     /* a guard stopped the run */
+};
+
+/* Where several apply, the first of 1, 6, 5, 2, 3, 4 is the one given. */
+enum sos_status sos_status_worse(enum sos_status a, enum sos_status b);
+
+struct sos_error {
+    char message[1024]; /* one line: what is wrong, where, and what to do */
+};
+
+/* ---- groups ---- */
+
+struct sos_groups;
+
+/* file NULL: /etc/sos.conf, then ~/.sos.conf, entries appended. NULL with error. */
+struct sos_groups *sos_groups_load(const char *file, struct sos_error *error);
+/* The group "default" of these members, addresses as on the command line. NULL with error. */
+struct sos_groups *sos_groups_of(char *const *member, size_t n, struct sos_error *error);
+void sos_groups_free(struct sos_groups *g);
+
+size_t sos_groups_count(const struct sos_groups *g);
+const char *sos_groups_name(const struct sos_groups *g, size_t group);
+bool sos_groups_find(const struct sos_groups *g, const char *name, size_t *group);
+size_t sos_groups_members(const struct sos_groups *g, size_t group);
+const char *sos_groups_member(const struct sos_groups *g, size_t group, size_t member); /* its name */
+
+/* At least two members, none twice, none inside another, all of a kind that is built. false with error. */
+bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error *error);
+
+/* ---- what is told ---- */
+
+/* One change to one member. In a dry run: that would be made. */
+struct sos_action {
+    const char *group;
+    const char *action; /* "mkdir", "copy", "update", "adopt", "conflict" */
+    const char *path;   /* raw bytes, NUL-terminated */
+    const char *from;   /* member that gives the content; for "adopt" the member itself; NULL: nobody (only metadata, a directory) */
+    const char *to;     /* member that is changed */
+    uint64_t bytes;     /* content that it gets */
+    const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged" */
+};
+
+struct sos_trouble {
+    const char *group;
+    const char *member;  /* NULL: the group as a whole */
+    const char *path;    /* NULL: the member as a whole */
+    const char *message;
+    bool error;          /* false: only good to know, the status does not suffer */
+};
+
+enum sos_phase { SOS_PHASE_SCAN, SOS_PHASE_COMPARE, SOS_PHASE_TRANSFER, SOS_PHASE_COMMIT };
+
+struct sos_progress {
+    const char *group;
+    enum sos_phase phase;
+    uint64_t objects_done, objects_total; /* total 0: not known (while scanning) */
+    uint64_t bytes_done, bytes_total;
+};
+
+struct sos_summary {
+    const char *group;
+    unsigned members, unreachable;
+    uint64_t objects;   /* files and symlinks in the group */
+    uint64_t copied, updated, adopted, pruned, deleted, conflicts; /* actions done (in a dry run: planned), one for each member changed; directories do not count */
+    uint64_t under_replicated;
+    uint64_t failed;    /* actions that failed, and objects that could not be read */
+    uint64_t literal_bytes; /* content that was moved between members */
+    uint64_t wire_bytes;    /* all bytes on all links, both ways */
+    double seconds;
+    bool dry_run;
+    enum sos_status status;
+};
+
+struct sos_callbacks {
+    void *ctx; /* any function may be NULL */
+    void (*action)(void *ctx, const struct sos_action *a);   /* in plan order; in a run, after it is done and durable */
+    void (*trouble)(void *ctx, const struct sos_trouble *t);
+    void (*progress)(void *ctx, const struct sos_progress *p); /* at most ten times a second */
+    void (*summary)(void *ctx, const struct sos_summary *s);   /* the last call for a group */
+    bool (*interrupted)(void *ctx); /* asked often; true: end in order, as soon as possible */
+};
+
+/* ---- a run ---- */
+
+enum sos_fsync { SOS_FSYNC_BATCH, SOS_FSYNC_ALWAYS, SOS_FSYNC_NONE };
+
+struct sos_filter_rule {
+    bool include;
+    const char *pattern; /* rsync's meaning: see FILTER RULES in sos-sync(1) */
+};
+
+struct sos_options {
+    bool dry_run;
+    bool checksum;           /* rehash everything */
+    bool through;            /* content goes through the coordinator even between local members, as between remote ones */
+    enum sos_fsync fsync;
+    unsigned timeout;        /* seconds of silence after which a member is given up; 0: never */
+    unsigned threads;        /* for each agent's hashing; 0: as many as there are cores */
+    const char *state_dir;   /* NULL: .sos-sync/ in each store */
+    const struct sos_filter_rule *filter;
+    size_t filters;
+    const char *const *adopt; /* names of members whose store is accepted though another was expected there */
+    size_t adopts;
+};
+
+void sos_options_init(struct sos_options *o); /* the defaults: all zero but timeout 300 */
+
+/* Brings one group into step. Everything is told through the callbacks; the status is also in the summary. */
+enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                         const struct sos_callbacks *callbacks);
+
+#endif

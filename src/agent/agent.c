@@ -1,0 +1,429 @@
+#include "agent/state.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OUT_ENOUGH 65536u  /* bytes that are worth a write */
+#define PROGRESS_MS 200
+#define HEARTBEAT_MS 1000  /* an agent that waits says so, which tells it from one that hangs */
+
+int agent_flush(struct agent *a, struct err *e)
+{
+    if (wire_out_flush(&a->out) < 0)
+        return err_sys(e, "writing to the coordinator");
+    return 0;
+}
+
+/* ---- taking messages in ---- */
+
+static int enqueue(struct agent *a, const struct frame *f, struct err *e)
+{
+    size_t len = rd_left(&f->body);
+    if (a->queued + len > AGENT_QUEUE_BYTES_MAX)
+        return err_set(e, ERR_PROTO, "more commands than were allowed");
+    struct command *c = mem_alloc(sizeof *c + len);
+    c->next = NULL;
+    c->type = f->type;
+    c->channel = f->channel;
+    c->len = len;
+    memcpy(c->body, f->body.p, len);
+    *a->last = c;
+    a->last = &c->next;
+    a->queued += len;
+    return 0;
+}
+
+static struct command *dequeue(struct agent *a)
+{
+    struct command *c = a->first;
+    if (c) {
+        a->first = c->next;
+        if (!a->first)
+            a->last = &a->first;
+        a->queued -= c->len;
+    }
+    return c;
+}
+
+/* Bundles must flow also while a command is being carried out, so their messages do not wait in the queue. */
+static int take_frame(struct agent *a, struct frame *f, struct err *e)
+{
+    switch (f->type) {
+    case MSG_SEND:
+        return outgoing_send(a, f, e);
+    case MSG_SEND_END:
+        return outgoing_end(a, f, e);
+    case MSG_CREDIT:
+        return outgoing_credit(a, f, e);
+    case MSG_DATA:
+        return incoming_data(a, f, e);
+    case MSG_DATA_END:
+        return incoming_data_end(a, f, e);
+    default:
+        return enqueue(a, f, e);
+    }
+}
+
+static int take_frames(struct agent *a, struct err *e)
+{
+    if (!a->in.greeted) {
+        struct wire_greeting g;
+        int rc = wire_in_greeting(&a->in, &g, e);
+        if (rc <= 0)
+            return rc;
+    }
+    struct frame f;
+    int rc;
+    while ((rc = wire_in_frame(&a->in, &f, e)) > 0)
+        if ((rc = take_frame(a, &f, e)) < 0)
+            return rc;
+    return rc;
+}
+
+int agent_pump(struct agent *a, bool wait, struct err *e)
+{
+    int sent = outgoing_work(a, e);
+    if (sent < 0)
+        return sent;
+    bool block = wait && !sent;
+    if (block || wire_out_waiting(&a->out) >= OUT_ENOUGH) {
+        int rc = agent_flush(a, e);
+        if (rc < 0)
+            return rc;
+    }
+    struct pollfd p = {.fd = a->in.fd, .events = POLLIN};
+    int n = poll(&p, 1, block ? HEARTBEAT_MS : 0);
+    if (n == 0 && block)
+        message_put_progress(&a->out, &(struct message_progress){0, 0});
+    if (n <= 0)
+        return n < 0 && errno != EINTR ? err_sys(e, "poll") : 0;
+    ssize_t got = wire_in_fill(&a->in);
+    if (got < 0)
+        return errno == EAGAIN ? 0 : err_sys(e, "reading from the coordinator");
+    if (got == 0)
+        return err_set(e, ERR_PROTO, "the coordinator went away");
+    return take_frames(a, e);
+}
+
+/* ---- what the store tells ---- */
+
+/* Keeps what waits to be sent small while the store works; a dead link shows itself at the next pump. */
+static void relieve(struct agent *a)
+{
+    if (wire_out_waiting(&a->out) >= OUT_ENOUGH)
+        wire_out_flush(&a->out);
+}
+
+static int on_progress(void *ctx, uint64_t objects, uint64_t bytes)
+{
+    struct agent *a = ctx;
+    int64_t now = clock_mono_ms();
+    if (now - a->last_progress < PROGRESS_MS)
+        return 0;
+    a->last_progress = now;
+    struct err e;
+    message_put_progress(&a->out, &(struct message_progress){objects, bytes});
+    int rc = agent_flush(a, &e);
+    return rc < 0 ? rc : agent_pump(a, false, &e);
+}
+
+static void on_problem(void *ctx, bool error, const char *path, const char *message)
+{
+    struct agent *a = ctx;
+    message_put_problem(&a->out, error, path ? path : "", message);
+    relieve(a);
+}
+
+static void on_done(void *ctx, uint64_t seq, int code, const char *message)
+{
+    struct agent *a = ctx;
+    if (code != 0)
+        message_put_result(&a->out, seq, code, message ? message : "");
+    a->done = seq;
+    relieve(a);
+}
+
+/* ---- commands ---- */
+
+static int do_open(struct agent *a, struct frame *f, struct err *e)
+{
+    struct message_open m;
+    int rc = message_get_open(f, &m, e);
+    if (rc < 0)
+        return rc;
+    if (a->store)
+        return err_set(e, ERR_PROTO, "a second OPEN");
+    a->filter = filter_get(&m.filter, e);
+    if (!a->filter)
+        return err_wrap(e, "filter rules");
+    a->root = a->options->root ? mem_strdup(a->options->root) : mem_strndup(m.root, m.root_len);
+    a->state_dir = m.state_dir_len ? mem_strndup(m.state_dir, m.state_dir_len) : NULL;
+    a->dry_run = m.flags & OPEN_DRY_RUN;
+    struct store_options o = {
+        .root = a->root,
+        .state_dir = a->state_dir,
+        .dry_run = a->dry_run,
+        .checksum = m.flags & OPEN_CHECKSUM,
+        .fsync = (enum store_fsync)m.fsync,
+        .threads = m.threads,
+        .filter = filter_count(a->filter) ? a->filter : NULL,
+        .watch = {a, on_progress, on_problem, on_done},
+    };
+    a->store = store_dir_new(&o);
+    struct store_info info = {0};
+    rc = a->store->ops->inspect(a->store, &info, e);
+    if (rc < 0)
+        return rc;
+    struct message_peer *peer = mem_zalloc((info.peers + 1) * sizeof *peer);
+    for (size_t i = 0; i < info.peers; i++)
+        peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address)};
+    struct message_opened reply = {
+        .flags = (info.exists ? OPENED_EXISTS : 0u) | (info.parent_exists ? OPENED_PARENT : 0u) |
+                 (info.marked ? OPENED_MARKED : 0u),
+        .id = info.id,
+        .caps = info.caps,
+        .free_bytes = info.free_bytes,
+        .group = info.group ? info.group : "",
+        .group_len = info.group ? strlen(info.group) : 0,
+        .peers = info.peers < MSG_PEERS_MAX ? info.peers : MSG_PEERS_MAX,
+    };
+    message_put_opened(&a->out, &reply, peer);
+    free(peer);
+    store_info_free(&info);
+    return 0;
+}
+
+static int do_scan(struct agent *a, struct frame *f, struct err *e)
+{
+    struct message_scan m;
+    int rc = message_get_scan(f, &m, e);
+    if (rc < 0)
+        return rc;
+    a->group = mem_strndup(m.group, m.group_len);
+    struct store_scan scan = {0};
+    rc = a->store->ops->scan(a->store, &m.id, a->group, &scan, e);
+    if (rc < 0)
+        return rc;
+    a->scanned = true;
+    if (a->in.socket && a->store->ops->lend && !a->dry_run) {
+        int fd = a->store->ops->lend(a->store, e);
+        if (fd < 0)
+            return fd;
+        wire_out_pass(&a->out, fd);
+    }
+    struct message_scanned reply = {scan.totals, scan.hashed, scan.hashed_bytes, scan.special,
+                                    scan.problems, scan.changed};
+    message_put_scanned(&a->out, &reply);
+    return 0;
+}
+
+static int do_list(struct agent *a, struct frame *f, struct err *e)
+{
+    int rc = message_get_empty(f, e);
+    if (rc < 0)
+        return rc;
+    struct manifest_head head;
+    struct manifest_totals totals;
+    struct manifest_reader *r = manifest_reader_new(a->store->ops->manifest(a->store), &head, e);
+    if (!r)
+        return e->code;
+    const void *p;
+    size_t n;
+    while ((rc = manifest_reader_raw(r, &p, &n, &totals, e)) > 0) {
+        while (a->list_credit <= 0 && rc >= 0)
+            rc = agent_pump(a, true, e);
+        if (rc < 0)
+            break;
+        wire_out_frame(&a->out, MSG_BLOCK, 0, p, n);
+        a->list_credit -= (int64_t)n;
+        if (wire_out_waiting(&a->out) >= OUT_ENOUGH && (rc = agent_flush(a, e)) < 0)
+            break;
+    }
+    manifest_reader_free(r);
+    if (rc == 0)
+        message_put_list_end(&a->out, &totals);
+    return rc;
+}
+
+static int do_have(struct agent *a, struct frame *f, struct err *e)
+{
+    size_t n;
+    int rc = message_get_have(f, a->digests, &n, e);
+    if (rc == 0)
+        rc = a->store->ops->have(a->store, a->digests, n, a->had, e);
+    if (rc == 0)
+        message_put_had(&a->out, a->had, n);
+    return rc;
+}
+
+static int do_lend(struct agent *a, struct frame *f, struct err *e)
+{
+    uint64_t who;
+    int rc = message_get_number(f, &who, e);
+    if (rc < 0)
+        return rc;
+    int fd = wire_in_take_fd(&a->in);
+    if (fd < 0 || who >= 64)
+        return err_set(e, ERR_PROTO, "LEND without a descriptor or a member");
+    if (who >= a->lents) {
+        a->lent = mem_resize(a->lent, who + 1, sizeof *a->lent);
+        while (a->lents <= who)
+            a->lent[a->lents++] = -1;
+    }
+    if (a->lent[who] >= 0)
+        close(a->lent[who]);
+    a->lent[who] = fd;
+    return 0;
+}
+
+static int do_apply(struct agent *a, struct frame *f, struct err *e)
+{
+    struct message_apply m;
+    int rc = message_get_apply(f, a->path, &m, e);
+    if (rc < 0)
+        return rc;
+    if (m.seq != a->seq + 1)
+        return err_set(e, ERR_PROTO, "operation %llu where %llu was due", (unsigned long long)m.seq,
+                       (unsigned long long)a->seq + 1);
+    a->seq = m.seq;
+    struct store_op op = {.seq = m.seq, .how = (enum store_how)m.how, .from = (enum store_from)m.from,
+                          .from_root = -1, .entry = &m.entry};
+    if (op.from == STORE_FROM_STREAM)
+        return incoming_apply(a, f->channel, &op, e);
+    if (op.from == STORE_FROM_ROOT) {
+        if (m.lender >= a->lents || a->lent[m.lender] < 0)
+            return err_set(e, ERR_PROTO, "content from a member whose root was not lent");
+        op.from_root = a->lent[m.lender];
+    }
+    return a->store->ops->apply(a->store, &op, e);
+}
+
+static int do_flush(struct agent *a, struct frame *f, struct err *e)
+{
+    int rc = message_get_empty(f, e);
+    return rc < 0 ? rc : a->store->ops->flush(a->store, e);
+}
+
+static int do_commit(struct agent *a, struct frame *f, struct err *e)
+{
+    struct message_commit m;
+    int rc = message_get_commit(f, &m, e);
+    if (rc < 0)
+        return rc;
+    struct store_peer *peer = mem_zalloc((m.peers + 1) * sizeof *peer);
+    struct message_peer p;
+    size_t n = 0;
+    while (n < m.peers && message_next_peer(&m.peer_list, &p)) {
+        peer[n].id = p.id;
+        peer[n++].address = mem_strndup(p.address, p.address_len);
+    }
+    rc = a->store->ops->commit(a->store, peer, n, e);
+    for (size_t i = 0; i < n; i++)
+        free(peer[i].address);
+    free(peer);
+    if (rc == 0)
+        wire_out_frame(&a->out, MSG_COMMITTED, 0, NULL, 0);
+    return rc;
+}
+
+static int do_bye(struct agent *a, struct frame *f, struct err *e)
+{
+    a->bye = true;
+    return message_get_empty(f, e);
+}
+
+/* needs: what must have happened before. writes: never in a dry run. */
+static const struct {
+    uint8_t type;
+    enum { NEEDS_NOTHING, NEEDS_OPEN, NEEDS_SCAN } needs;
+    bool writes;
+    int (*run)(struct agent *a, struct frame *f, struct err *e);
+} commands[] = {
+    {MSG_OPEN, NEEDS_NOTHING, false, do_open},   {MSG_SCAN, NEEDS_OPEN, false, do_scan},
+    {MSG_LIST, NEEDS_SCAN, false, do_list},      {MSG_HAVE, NEEDS_SCAN, false, do_have},
+    {MSG_LEND, NEEDS_OPEN, false, do_lend},      {MSG_APPLY, NEEDS_SCAN, true, do_apply},
+    {MSG_FLUSH, NEEDS_SCAN, true, do_flush},     {MSG_COMMIT, NEEDS_SCAN, true, do_commit},
+    {MSG_BYE, NEEDS_NOTHING, false, do_bye},
+};
+
+static int run_command(struct agent *a, struct command *c, struct err *e)
+{
+    struct frame f = {c->type, c->channel, rd_of(c->body, c->len)};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (commands[i].type != c->type)
+            continue;
+        if ((commands[i].needs >= NEEDS_OPEN && !a->store) || (commands[i].needs == NEEDS_SCAN && !a->scanned))
+            return err_set(e, ERR_PROTO, "%s out of turn", message_name(c->type));
+        if (commands[i].writes && a->dry_run)
+            return err_set(e, ERR_PROTO, "%s in a dry run", message_name(c->type));
+        return commands[i].run(a, &f, e);
+    }
+    return err_set(e, ERR_PROTO, "unexpected message %u", c->type);
+}
+
+static int serve(struct agent *a, struct err *e)
+{
+    wire_out_greeting(&a->out, a->in.socket ? WIRE_CAP_FDS : 0);
+    int rc = agent_flush(a, e);
+    while (rc == 0 && !a->bye) {
+        struct command *c = dequeue(a);
+        if (!c) {
+            rc = agent_pump(a, true, e);
+            continue;
+        }
+        rc = run_command(a, c, e);
+        free(c);
+        if (a->done > a->told) {
+            message_put_number(&a->out, MSG_DONE, 0, a->done);
+            a->told = a->done;
+        }
+        if (rc == 0 && !a->first)
+            rc = agent_pump(a, false, e);
+    }
+    return rc;
+}
+
+static void release(struct agent *a)
+{
+    if (a->store)
+        a->store->ops->close(a->store);
+    outgoing_free_all(a);
+    incoming_free_all(a);
+    filter_free(a->filter);
+    for (struct command *c; (c = dequeue(a));)
+        free(c);
+    for (size_t i = 0; i < a->lents; i++)
+        if (a->lent[i] >= 0)
+            close(a->lent[i]);
+    free(a->lent);
+    free(a->root);
+    free(a->state_dir);
+    free(a->group);
+    wire_in_close(&a->in);
+    wire_out_close(&a->out);
+    free(a);
+}
+
+int agent_serve(int in, int out, const struct agent_options *options, struct err *e)
+{
+    struct agent *a = mem_zalloc(sizeof *a);
+    a->options = options;
+    a->last = &a->first;
+    wire_in_init(&a->in, in);
+    wire_out_init(&a->out, out);
+    int rc = serve(a, e);
+    if (rc < 0) {
+        struct err ignored;
+        message_put_failed(&a->out, rc, e->msg);
+        agent_flush(a, &ignored);
+    }
+    release(a);
+    return rc;
+}

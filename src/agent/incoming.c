@@ -1,0 +1,172 @@
+#include "agent/state.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A channel on which we are a target. Bytes wait in data until the bundle's reader pulls them; how many may
+ * wait is what we granted, so a fast source cannot make us swell.
+ */
+struct incoming {
+    struct agent *agent;
+    uint16_t channel;
+    struct archive_in *archive;
+    struct buf data;       /* arrived */
+    struct buf handed;     /* given to the reader: must stay until the next pull */
+    uint64_t granted, arrived;
+    bool ended;
+    char *broken;          /* why nothing good can come any more, or NULL */
+};
+
+static struct incoming *open_channel(struct agent *a, uint16_t channel, struct err *e)
+{
+    for (size_t i = 0; i < a->incoming.n; i++)
+        if (a->incoming.at[i]->channel == channel)
+            return a->incoming.at[i];
+    if (channel == MSG_CHANNEL_LIST || a->incoming.n == AGENT_CHANNELS_MAX) {
+        err_set(e, ERR_PROTO, "too many channels");
+        return NULL;
+    }
+    struct incoming *in = mem_zalloc(sizeof *in);
+    in->agent = a;
+    in->channel = channel;
+    a->incoming.at[a->incoming.n++] = in;
+    return in;
+}
+
+static void grant(struct incoming *in, uint64_t n)
+{
+    in->granted += n;
+    message_put_number(&in->agent->out, MSG_CREDIT, in->channel, n);
+}
+
+static void breaks(struct incoming *in, const char *why)
+{
+    if (!in->broken)
+        in->broken = mem_strdup(why);
+}
+
+int incoming_data(struct agent *a, struct frame *f, struct err *e)
+{
+    struct incoming *in = open_channel(a, f->channel, e);
+    if (!in)
+        return e->code;
+    size_t n = rd_left(&f->body);
+    in->arrived += n;
+    if (in->arrived > in->granted || in->ended)
+        return err_set(e, ERR_PROTO, "data without credit on channel %u", f->channel);
+    if (in->broken)
+        grant(in, n); /* nobody will pull it, and the bundle's other targets must not wait for us */
+    else
+        buf_put(&in->data, f->body.p, n);
+    return 0;
+}
+
+int incoming_data_end(struct agent *a, struct frame *f, struct err *e)
+{
+    const char *why;
+    size_t n;
+    int rc = message_get_text(f, &why, &n, e);
+    struct incoming *in = rc < 0 ? NULL : open_channel(a, f->channel, e);
+    if (!in)
+        return e->code;
+    in->ended = true;
+    if (n > 0 && !in->broken)
+        in->broken = mem_strndup(why, n);
+    return 0;
+}
+
+/* Waits for bytes: the agent goes on serving others meanwhile, so two agents that wait for each other cannot lock up. */
+static ssize_t pull(void *ctx, const void **p, struct err *e)
+{
+    struct incoming *in = ctx;
+    while (in->data.len == 0 && !in->ended && !in->broken) {
+        int rc = agent_pump(in->agent, true, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (in->broken && in->data.len == 0)
+        return err_set(e, ERR_FORMAT, "%s", in->broken);
+    struct buf spare = in->handed;
+    in->handed = in->data;
+    spare.len = 0;
+    in->data = spare;
+    *p = in->handed.data;
+    if (in->handed.len)
+        grant(in, in->handed.len);
+    return (ssize_t)in->handed.len;
+}
+
+/* The bundle's next object must be the very one that the operation names. 0, or -1 with the channel broken. */
+static int expect(struct incoming *in, const struct entry *want, struct archive_object *o, struct err *e)
+{
+    if (!in->archive && !(in->archive = archive_in_new(pull, in, e)))
+        return e->code;
+    int rc = archive_in_next(in->archive, o, e);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return err_set(e, ERR_FORMAT, "the bundle ended before this object");
+    if (o->kind != want->kind || o->path_len != want->path_len || memcmp(o->path, want->path, want->path_len) != 0)
+        return err_set(e, ERR_FORMAT, "the bundle holds \"%.*s\" where this object was due", (int)o->path_len,
+                       o->path);
+    return 0;
+}
+
+static int fail_op(struct agent *a, const struct store_op *op, const char *why, struct err *e)
+{
+    int rc = a->store->ops->put_begin(a->store, op, e);
+    return rc < 0 ? rc : a->store->ops->put_end(a->store, why, e);
+}
+
+static int copy_content(struct agent *a, struct incoming *in, struct err *e)
+{
+    const void *p;
+    struct err why;
+    ssize_t n;
+    while ((n = archive_in_data(in->archive, &p, &why)) > 0) {
+        int rc = a->store->ops->put_data(a->store, p, (size_t)n, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (n < 0)
+        breaks(in, why.msg);
+    return a->store->ops->put_end(a->store, n < 0 ? why.msg : NULL, e);
+}
+
+int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e)
+{
+    struct incoming *in = open_channel(a, channel, e);
+    if (!in)
+        return e->code;
+    if (in->granted == 0)
+        grant(in, MSG_WINDOW);
+    struct archive_object o = {0};
+    struct err why;
+    if (!in->broken && expect(in, op->entry, &o, &why) < 0)
+        breaks(in, why.msg);
+    if (in->broken)
+        return fail_op(a, op, in->broken, e);
+    if (o.kind == ENTRY_LINK) {
+        op->target = o.target;
+        return a->store->ops->apply(a->store, op, e);
+    }
+    int rc = a->store->ops->put_begin(a->store, op, e);
+    return rc < 0 ? rc : copy_content(a, in, e);
+}
+
+void incoming_free_all(struct agent *a)
+{
+    for (size_t i = 0; i < a->incoming.n; i++) {
+        struct incoming *in = a->incoming.at[i];
+        if (in->archive)
+            archive_in_free(in->archive);
+        buf_free(&in->data);
+        buf_free(&in->handed);
+        free(in->broken);
+        free(in);
+    }
+    a->incoming.n = 0;
+}

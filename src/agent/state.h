@@ -1,0 +1,70 @@
+/* Private to the agent: what its files share. */
+#ifndef AGENT_STATE_H
+#define AGENT_STATE_H
+
+#include "agent/agent.h"
+#include "object/archive.h"
+#include "store/store.h"
+#include "wire/message.h"
+
+#define AGENT_CHANNELS_MAX 256u
+#define AGENT_QUEUE_BYTES_MAX (64u << 20) /* commands that wait; far above what MSG_OPS_MAX allows for */
+
+/* A command that has arrived but was not yet carried out. */
+struct command {
+    struct command *next;
+    uint8_t type;
+    uint16_t channel;
+    size_t len;
+    uint8_t body[];
+};
+
+struct agent {
+    const struct agent_options *options;
+    struct wire_in in;
+    struct wire_out out;
+    struct store *store;       /* NULL before OPEN */
+    struct filter *filter;
+    char *root, *state_dir, *group; /* what OPEN and SCAN said */
+    bool dry_run, scanned, bye;
+    struct command *first, **last;
+    size_t queued;             /* bytes */
+    struct { struct outgoing *at[AGENT_CHANNELS_MAX]; size_t n; } outgoing;
+    struct { struct incoming *at[AGENT_CHANNELS_MAX]; size_t n; } incoming;
+    int64_t list_credit;       /* bytes of manifest that may still be sent */
+    int *lent;                 /* roots of other members, by their number; -1: none */
+    size_t lents;
+    uint64_t seq, done, told;  /* operations received, final, reported as final */
+    int64_t last_progress;     /* ms */
+    char path[PATH_LEN_MAX + 1];
+    struct digest digests[MSG_HAVE_MAX];
+    bool had[MSG_HAVE_MAX];
+};
+
+/* ---- agent.c ---- */
+
+/*
+ * One turn: sends what may be sent, takes in what has come. wait: blocks until something
+ * happened. Commands are queued, everything else is dealt with at once. 0 or an error (end of stream is one).
+ */
+int agent_pump(struct agent *a, bool wait, struct err *e);
+int agent_flush(struct agent *a, struct err *e);
+
+/* ---- outgoing.c: the source's side of bundles ---- */
+
+int outgoing_send(struct agent *a, struct frame *f, struct err *e);     /* SEND */
+int outgoing_end(struct agent *a, struct frame *f, struct err *e);      /* SEND_END */
+int outgoing_credit(struct agent *a, struct frame *f, struct err *e);   /* CREDIT */
+/* Sends one piece on every channel that has work and credit. 1 when something was sent, 0, or an error. */
+int outgoing_work(struct agent *a, struct err *e);
+void outgoing_free_all(struct agent *a);
+
+/* ---- incoming.c: the target's side ---- */
+
+int incoming_data(struct agent *a, struct frame *f, struct err *e);     /* DATA */
+int incoming_data_end(struct agent *a, struct frame *f, struct err *e); /* DATA_END */
+/* Carries out an operation whose content comes by channel. */
+int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);
+void incoming_free_all(struct agent *a);
+
+#endif

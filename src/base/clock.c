@@ -1,0 +1,32 @@
+#include "base/clock.h"
+
+#include <time.h>
+
+struct stamp clock_now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (struct stamp){ts.tv_sec, (uint32_t)ts.tv_nsec};
+}
+
+int64_t clock_mono_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int clock_cmp(struct stamp a, struct stamp b)
+{
+    if (a.sec != b.sec)
+        return a.sec < b.sec ? -1 : 1;
+    return (a.nsec > b.nsec) - (a.nsec < b.nsec);
+}
+
+bool clock_within(struct stamp a, struct stamp b, int64_t seconds)
+{
+    int64_t edge;
+    if (__builtin_sub_overflow(b.sec, seconds, &edge))
+        return true;
+    return clock_cmp(a, (struct stamp){edge, b.nsec}) >= 0;
+}

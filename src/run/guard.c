@@ -1,0 +1,103 @@
+#include "run/run.h"
+
+#include "base/mem.h"
+#include "base/path.h"
+
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Local: the resolved path, also of a root that does not exist yet. Else: the address as written. */
+char *guard_where(const struct member *m)
+{
+    if (m->address.kind != ADDRESS_LOCAL)
+        return mem_strdup(m->address.text);
+    char *whole = realpath(m->address.path, NULL);
+    if (whole)
+        return whole;
+    char *a = mem_strdup(m->address.path), *b = mem_strdup(m->address.path);
+    char *dir = realpath(dirname(a), NULL);
+    whole = dir ? mem_printf("%s/%s", strcmp(dir, "/") ? dir : "", basename(b)) : mem_strdup(m->address.path);
+    free(dir);
+    free(a);
+    free(b);
+    return whole;
+}
+
+/* What some other member remembers of the store at this address; NULL when nobody does. */
+static const struct store_peer *remembered(struct run *r, const struct peer *p, const char **by)
+{
+    for (size_t i = 0; i < r->peers; i++) {
+        struct peer *q = &r->peer[i];
+        for (size_t k = 0; q != p && peer_lives(q) && k < q->knows_n; k++)
+            if (strcmp(q->knows[k].address, p->where) == 0) {
+                *by = q->member->name;
+                return &q->knows[k];
+            }
+    }
+    return NULL;
+}
+
+static const struct peer *twin(struct run *r, const struct peer *p)
+{
+    for (struct peer *q = r->peer; q < p; q++)
+        if (peer_lives(q) && (q->flags & OPENED_MARKED) && memcmp(&q->id, &p->id, sizeof p->id) == 0)
+            return q;
+    return NULL;
+}
+
+static void check_identity(struct run *r, struct peer *p)
+{
+    const char *by = "", *name = p->member->name;
+    const struct store_peer *known = remembered(r, p, &by);
+    if (known && !(p->flags & OPENED_EXISTS))
+        peer_fail(p, ERR_GUARD, "%s is gone, but %s remembers a store there: is a disk not mounted? "
+                  "If it is lost for good, run once with --adopt %s to begin it anew", p->where, by, name);
+    else if (known && !(p->flags & OPENED_MARKED))
+        peer_fail(p, ERR_GUARD, "%s has lost its marker, but %s remembers a store there: is a disk not mounted? "
+                  "Do not make the marker by hand; if this is meant, run once with --adopt %s", p->where, by, name);
+    else if (known && memcmp(&known->id, &p->id, sizeof p->id) != 0)
+        peer_fail(p, ERR_GUARD, "%s is not the store that %s remembers there: is another disk mounted? "
+                  "If this is meant, run once with --adopt %s", p->where, by, name);
+}
+
+static void check_twin(struct run *r, struct peer *p)
+{
+    const struct peer *q = twin(r, p);
+    if (q)
+        peer_fail(p, ERR_GUARD, "it carries the identity of %s: it is a copy made with its %s directory. "
+                  "Remove that directory from the copy (not its objects)", q->member->name, PATH_STATE);
+}
+
+/* Members on the command line form the group "default", which may be any selection of a group's stores. */
+static void check_group(struct run *r, struct peer *p)
+{
+    if ((p->flags & OPENED_MARKED) && strcmp(p->group, r->group->name) != 0 &&
+        strcmp(p->group, "default") != 0 && strcmp(r->group->name, "default") != 0)
+        peer_fail(p, ERR_GUARD, "the store belongs to group \"%s\", and nothing travels between groups. "
+                  "If it has moved to this one for good, run once with --adopt %s", p->group, p->member->name);
+}
+
+void guard_check(struct run *r)
+{
+    for (size_t i = 0; i < r->peers; i++) {
+        struct peer *p = &r->peer[i];
+        if (!peer_lives(p))
+            continue;
+        if (!(p->flags & (OPENED_EXISTS | OPENED_PARENT))) {
+            peer_fail(p, ERR_SYS, "%s does not exist, and neither does the directory that it would be made in",
+                      p->where);
+            continue;
+        }
+        if (p->flags & OPENED_MARKED)
+            check_twin(r, p);
+        if (p->adopted || !peer_lives(p))
+            continue;
+        check_identity(r, p);
+        if (peer_lives(p))
+            check_group(r, p);
+        if (peer_lives(p) && !(p->flags & OPENED_EXISTS) && !r->options->dry_run)
+            peer_trouble(p, false, NULL, "%s does not exist yet: it is made", p->where);
+    }
+}

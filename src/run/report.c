@@ -1,0 +1,172 @@
+#include "run/run.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+
+#define PROGRESS_MS 100
+
+void report_status(struct run *r, enum sos_status s)
+{
+    r->summary.status = sos_status_worse(r->summary.status, s);
+}
+
+void report_trouble(struct run *r, const char *member, const char *path, bool error, const char *text)
+{
+    struct sos_trouble t = {r->group->name, member, path, text, error};
+    if (r->callbacks->trouble)
+        r->callbacks->trouble(r->callbacks->ctx, &t);
+}
+
+static void scan_progress(const struct run *r, struct sos_progress *p)
+{
+    for (size_t i = 0; i < r->peers; i++) {
+        p->objects_done += r->peer[i].progress_objects;
+        p->bytes_done += r->peer[i].progress_bytes;
+    }
+}
+
+static void transfer_progress(const struct run *r, struct sos_progress *p)
+{
+    const struct plan_totals *t = plan_totals(r->plan);
+    for (unsigned a = ACTION_COPY; a < ACTION_KINDS; a++)
+        p->objects_total += t->count[a];
+    p->bytes_total = t->bytes;
+    p->objects_done = r->done_objects;
+    p->bytes_done = r->done_bytes;
+    for (unsigned i = 0; i < r->parts; i++)
+        p->bytes_done += r->part[i]->progress_bytes;
+    if (p->bytes_done > p->bytes_total)
+        p->bytes_done = p->bytes_total;
+}
+
+void report_progress(struct run *r, bool now)
+{
+    int64_t ms = clock_mono_ms();
+    if (!r->callbacks->progress || (!now && ms - r->progressed < PROGRESS_MS))
+        return;
+    r->progressed = ms;
+    struct sos_progress p = {.group = r->group->name, .phase = r->phase};
+    if (r->phase == SOS_PHASE_SCAN)
+        scan_progress(r, &p);
+    else if (r->plan && r->phase >= SOS_PHASE_TRANSFER)
+        transfer_progress(r, &p);
+    r->callbacks->progress(r->callbacks->ctx, &p);
+}
+
+void report_begin(struct run *r)
+{
+    r->report = plan_cursor_new(r->plan);
+    r->report_step = NULL;
+    r->report_ended = false;
+    for (unsigned i = 0; i < r->parts; i++)
+        r->reported[i] = 0;
+}
+
+static const char *giver(const struct run *r, const struct plan_target *t, bool adopts)
+{
+    if (!t->content)
+        return NULL;
+    return adopts ? r->part[t->member]->member->name : r->part[r->report_step->source]->member->name;
+}
+
+static void count(struct run *r, const struct plan_target *t, bool adopts)
+{
+    const struct entry *entry = &r->report_step->entry;
+    uint64_t *const counter[ACTION_KINDS] = {
+        [ACTION_COPY] = &r->summary.copied,   [ACTION_UPDATE] = &r->summary.updated,
+        [ACTION_ADOPT] = &r->summary.adopted, [ACTION_CONFLICT] = &r->summary.conflicts,
+    };
+    if (counter[t->action]) {
+        ++*counter[t->action];
+        r->done_objects++;
+    }
+    if (t->content) {
+        r->done_bytes += entry->size;
+        if (!adopts && entry->kind == ENTRY_FILE)
+            r->summary.literal_bytes += entry->size;
+    }
+}
+
+static void tell(struct run *r, const struct plan_target *t, bool adopts)
+{
+    const struct entry *entry = &r->report_step->entry;
+    if (t->action == ACTION_RECORD)
+        return;
+    count(r, t, adopts);
+    struct sos_action a = {
+        .group = r->group->name,
+        .action = plan_action_name((enum plan_action)t->action),
+        .path = entry->path,
+        .from = giver(r, t, adopts),
+        .to = r->part[t->member]->member->name,
+        .bytes = t->content ? entry->size : 0,
+        .reason = plan_reason_text((enum plan_reason)t->reason),
+    };
+    if (r->callbacks->action)
+        r->callbacks->action(r->callbacks->ctx, &a);
+}
+
+/* Did this operation fail? Then its reason is told, and forgotten. Operations come in order. */
+static bool failed(struct peer *p, uint64_t op, const char *path)
+{
+    struct failure *x = p->fail_first;
+    if (!x || x->op != op)
+        return op > p->done; /* the member died first: that has been told */
+    peer_trouble(p, true, path, "%s", x->text);
+    p->fail_first = x->next;
+    if (!p->fail_first)
+        p->fail_last = &p->fail_first;
+    free(x);
+    return true;
+}
+
+/* Is the fate of this target's next operation known? A dead member's operations have failed. */
+static bool settled(const struct run *r, const struct peer *p, uint64_t op)
+{
+    return r->options->dry_run || op <= p->done || !peer_lives(p);
+}
+
+static bool step_done(struct run *r)
+{
+    const struct plan_step *s = r->report_step;
+    for (; r->report_target < s->targets; r->report_target++) {
+        const struct plan_target *t = &s->target[r->report_target];
+        struct peer *p = r->part[t->member];
+        uint64_t op = r->reported[t->member] + 1;
+        if (!settled(r, p, op))
+            return false;
+        r->reported[t->member] = op;
+        if (!r->options->dry_run && failed(p, op, s->entry.path))
+            r->summary.failed += t->action != ACTION_RECORD;
+        else
+            tell(r, t, plan_cursor_adopts(r->report, r->report_target));
+    }
+    return true;
+}
+
+int report_advance(struct run *r, struct err *e)
+{
+    while (!r->report_ended) {
+        if (!r->report_step) {
+            int rc = plan_cursor_next(r->report, &r->report_step, e);
+            if (rc < 0)
+                return rc;
+            r->report_ended = rc == 0;
+            r->report_target = 0;
+            if (rc == 0)
+                break;
+        }
+        if (!step_done(r))
+            break;
+        r->report_step = NULL;
+    }
+    return 0;
+}
+
+void report_end(struct run *r)
+{
+    if (r->report)
+        plan_cursor_free(r->report);
+    r->report = NULL;
+}

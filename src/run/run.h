@@ -1,0 +1,163 @@
+/* Private to this room: one group's run, and its peers. */
+#ifndef RUN_RUN_H
+#define RUN_RUN_H
+
+#include "sos-sync.h"
+
+#include "group/group.h"
+#include "link/link.h"
+#include "plan/plan.h"
+#include "store/store.h"
+#include "wire/message.h"
+
+struct sos_groups {
+    struct groups groups;
+};
+
+enum peer_state {
+    PEER_DOWN,      /* given up, or done */
+    PEER_OPENING,   /* OPEN sent */
+    PEER_OPENED,
+    PEER_SCANNING,  /* SCAN sent */
+    PEER_SCANNED,   /* from here on it takes part */
+    PEER_COMMITTING,
+    PEER_COMMITTED,
+};
+
+/* One member during one attempt: its agent, and what we know of it. */
+struct peer {
+    struct run *run;
+    const struct member *member;
+    char *where;               /* its address in the form that stores remember */
+    enum peer_state state;
+    struct link link;
+    struct wire_in in;
+    struct wire_out out;
+    int64_t heard;             /* ms: when its last whole message came */
+
+    /* what it said */
+    unsigned flags, caps;      /* of enum message_opened_flag, enum store_cap */
+    struct uuid id;
+    char *group;
+    struct store_peer *knows;
+    size_t knows_n;
+    bool adopted;              /* the user accepts whatever store is there */
+    struct message_scanned scanned;
+    uint64_t progress_objects, progress_bytes;
+    int root;                  /* lent to us, to be handed to others; -1 */
+
+    /* its manifest, arriving */
+    struct block {
+        struct block *next;
+        size_t len;
+        uint8_t data[];
+    } *first, **last, *current;
+    struct manifest_decoder *decoder;
+    bool listed;               /* LIST_END has come */
+    struct manifest_totals claimed;
+
+    /* questions: which contents does it have? */
+    struct digest *ask;        /* not yet sent, MSG_HAVE_MAX */
+    size_t ask_n;
+    uint64_t asked, answered;
+
+    /* operations */
+    unsigned part;             /* its number in the plan */
+    struct plan_cursor *cursor, *sends; /* as target, as source */
+    const struct plan_step *step, *send_step; /* the one that did not fit yet, or NULL */
+    uint64_t step_no, send_no; /* steps that the cursors have passed */
+    bool cursor_end, sends_end, flushed;
+    uint64_t sent, done;       /* operations, counted from 1 */
+    uint64_t failed_op;        /* the last one that was told to have failed */
+    struct failure {
+        struct failure *next;
+        uint64_t op;
+        char text[];
+    } *fail_first, **fail_last; /* operations that failed and that the report has not reached, in order */
+};
+
+/* A bundle on its way from one source to the same set of targets. Its number in the array + 1 is its channel. */
+struct channel {
+    unsigned source;
+    uint64_t targets;
+    uint64_t granted[PLAN_MEMBERS_MAX]; /* bytes, in all */
+    uint64_t forwarded;
+    bool ended;
+};
+
+struct run {
+    const struct group *group;
+    int (*body)(int fd, void *member); /* what serves a member (struct member) in its child; NULL: peer_serve_local. Tests put a fake here */
+    const struct sos_options *options;
+    const struct sos_callbacks *callbacks;
+    struct peer *peer;         /* one for each member, in the order of the group */
+    size_t peers;
+    struct peer *part[PLAN_MEMBERS_MAX]; /* those who take part in this attempt's plan */
+    unsigned parts;
+    bool *refused;             /* members that an earlier attempt has given up */
+    struct plan *plan;
+    bool in_step;              /* all manifests have the same digest: nothing to compare */
+    struct channel *channel;
+    size_t channels;
+    struct plan_cursor *report;
+    const struct plan_step *report_step;
+    unsigned report_target;
+    uint64_t reported[PLAN_MEMBERS_MAX]; /* operations that the report has passed */
+    bool report_ended;
+    bool lost_source;          /* an operation failed because its source died: another attempt may do better */
+    enum sos_phase phase;
+    int64_t started, progressed;
+    uint64_t done_objects, done_bytes;
+    struct sos_summary summary;
+};
+
+/* ---- sync.c ---- */
+
+/* Carries out the run that r describes (group, options, callbacks, body set; the rest zero). */
+enum sos_status run_group(struct run *r);
+
+/* ---- peer.c ---- */
+
+int peer_serve_local(int fd, void *member);
+int peer_start(struct run *r, struct peer *p, struct err *e);
+/* Gives a member up: tells it, kills its agent, the run goes on without it. */
+void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void peer_free(struct peer *p, bool patient);
+void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* One turn of the poll loop: all peers read from and written to, silence noticed, progress told. ERR_INTERRUPTED when a signal asked us to end. */
+int peers_turn(struct run *r, struct err *e);
+bool peer_lives(const struct peer *p);
+
+/* ---- guard.c ---- */
+
+/* After all have opened: refuses the members whose store is not the one that the others remember. */
+void guard_check(struct run *r);
+char *guard_where(const struct member *m); /* the address in the form that stores remember; caller frees */
+
+/* ---- compare.c ---- */
+
+int compare_run(struct run *r, struct err *e);
+void compare_block(struct peer *p, const void *data, size_t n); /* takes a copy */
+void compare_had(struct peer *p, const bool *yes, size_t n);
+void compare_free(struct peer *p);
+
+/* ---- transfer.c ---- */
+
+int transfer_run(struct run *r, struct err *e);
+void transfer_peer_died(struct peer *p);
+int transfer_data(struct peer *from, struct frame *f, struct err *e);
+int transfer_data_end(struct peer *from, struct frame *f, struct err *e);
+int transfer_credit(struct peer *from, struct frame *f, struct err *e);
+
+/* ---- report.c ---- */
+
+void report_trouble(struct run *r, const char *member, const char *path, bool error, const char *text);
+void report_status(struct run *r, enum sos_status s);
+void report_progress(struct run *r, bool now);
+void report_begin(struct run *r);
+/* Tells all actions that are known to be done, in plan order. In a dry run: all there are. 0 or an error. */
+int report_advance(struct run *r, struct err *e);
+void report_end(struct run *r);
+
+#endif

@@ -1,0 +1,292 @@
+#include "run/run.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "group/conf.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- statuses ---- */
+
+enum sos_status sos_status_worse(enum sos_status a, enum sos_status b)
+{
+    static const enum sos_status order[] = {SOS_USAGE, SOS_GUARD, SOS_LOCKED, SOS_FAILED, SOS_PARTIAL, SOS_COPIES};
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
+        if (a == order[i] || b == order[i])
+            return order[i];
+    return SOS_OK;
+}
+
+void sos_options_init(struct sos_options *o)
+{
+    *o = (struct sos_options){.timeout = 300};
+}
+
+/* ---- groups ---- */
+
+static void tell(struct sos_error *error, const struct err *e)
+{
+    if (error)
+        snprintf(error->message, sizeof error->message, "%s", e->msg);
+}
+
+static struct sos_groups *result(struct sos_groups *g, int rc, const struct err *e, struct sos_error *error)
+{
+    if (rc >= 0)
+        return g;
+    tell(error, e);
+    sos_groups_free(g);
+    return NULL;
+}
+
+struct sos_groups *sos_groups_load(const char *file, struct sos_error *error)
+{
+    struct err e;
+    struct sos_groups *g = mem_zalloc(sizeof *g);
+    int rc = file ? conf_load(&g->groups, file, &e) : conf_load_default(&g->groups, &e);
+    return result(g, rc, &e, error);
+}
+
+struct sos_groups *sos_groups_of(char *const *member, size_t n, struct sos_error *error)
+{
+    struct err e;
+    struct sos_groups *g = mem_zalloc(sizeof *g);
+    return result(g, groups_from_args(&g->groups, member, n, &e), &e, error);
+}
+
+void sos_groups_free(struct sos_groups *g)
+{
+    if (g)
+        groups_free(&g->groups);
+    free(g);
+}
+
+size_t sos_groups_count(const struct sos_groups *g)
+{
+    return g->groups.n;
+}
+
+const char *sos_groups_name(const struct sos_groups *g, size_t group)
+{
+    return g->groups.group[group].name;
+}
+
+bool sos_groups_find(const struct sos_groups *g, const char *name, size_t *group)
+{
+    const struct group *found = groups_find(&g->groups, name);
+    if (found)
+        *group = (size_t)(found - g->groups.group);
+    return found != NULL;
+}
+
+size_t sos_groups_members(const struct sos_groups *g, size_t group)
+{
+    return g->groups.group[group].members;
+}
+
+const char *sos_groups_member(const struct sos_groups *g, size_t group, size_t member)
+{
+    return g->groups.group[group].member[member].name;
+}
+
+bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error *error)
+{
+    struct err e;
+    const struct group *which = &g->groups.group[group];
+    int rc = group_check(which, &e);
+    for (size_t i = 0; rc == 0 && i < which->members; i++) {
+        const struct member *m = &which->member[i];
+        if (m->address.kind != ADDRESS_LOCAL)
+            rc = err_set(&e, ERR_UNSUPPORTED, "group %s: %s: members reached by %s are not built yet", which->name,
+                         m->name, address_kind_name(m->address.kind));
+    }
+    if (rc < 0)
+        tell(error, &e);
+    return rc == 0;
+}
+
+/* ---- a run ---- */
+
+static bool is_named(const struct sos_options *o, const struct member *m)
+{
+    for (size_t i = 0; i < o->adopts; i++)
+        if (strcmp(o->adopt[i], m->name) == 0 || strcmp(o->adopt[i], m->address.text) == 0)
+            return true;
+    return false;
+}
+
+static int start_all(struct run *r, struct err *e)
+{
+    r->phase = SOS_PHASE_SCAN;
+    r->peer = mem_zalloc(r->group->members * sizeof *r->peer);
+    for (size_t i = 0; i < r->group->members; i++) {
+        struct peer *p = &r->peer[i];
+        *p = (struct peer){.run = r, .member = &r->group->member[i], .link = {.fd = -1}, .root = -1};
+        p->last = &p->first;
+        p->fail_last = &p->fail_first;
+        p->where = guard_where(p->member);
+        p->adopted = is_named(r->options, p->member);
+        r->peers++;
+    }
+    for (size_t i = 0; i < r->peers; i++) {
+        int rc = r->refused[i] ? 0 : peer_start(r, &r->peer[i], e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Turns until no peer is in this state any more. */
+static int await(struct run *r, enum peer_state state, struct err *e)
+{
+    for (size_t i = 0; i < r->peers;) {
+        if (r->peer[i].state != state) {
+            i++;
+            continue;
+        }
+        int rc = peers_turn(r, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static bool locked(const struct run *r)
+{
+    return r->summary.status == SOS_LOCKED;
+}
+
+static int open_all(struct run *r, struct err *e)
+{
+    int rc = await(r, PEER_OPENING, e);
+    if (rc < 0)
+        return rc;
+    if (locked(r))
+        return err_set(e, ERR_LOCKED, "a store is in use: the group is left alone");
+    guard_check(r);
+    return 0;
+}
+
+static int scan_all(struct run *r, struct err *e)
+{
+    for (size_t i = 0; i < r->peers; i++) {
+        struct peer *p = &r->peer[i];
+        if (!peer_lives(p))
+            continue;
+        struct message_scan m = {p->id, r->group->name, strlen(r->group->name)};
+        message_put_scan(&p->out, &m);
+        p->state = PEER_SCANNING;
+    }
+    return await(r, PEER_SCANNING, e);
+}
+
+/* Every member remembers all that took part, so that a store which is not there next time is missed. */
+static int commit_all(struct run *r, struct err *e)
+{
+    struct message_peer known[PLAN_MEMBERS_MAX];
+    r->phase = SOS_PHASE_COMMIT;
+    for (unsigned i = 0; i < r->parts; i++)
+        known[i] = (struct message_peer){r->part[i]->id, r->part[i]->where, strlen(r->part[i]->where)};
+    for (unsigned i = 0; i < r->parts && !r->options->dry_run; i++) {
+        if (!peer_lives(r->part[i]))
+            continue;
+        message_put_commit(&r->part[i]->out, known, r->parts);
+        r->part[i]->state = PEER_COMMITTING;
+    }
+    return await(r, PEER_COMMITTING, e);
+}
+
+static int run_once(struct run *r, struct err *e)
+{
+    int rc = start_all(r, e);
+    if (rc == 0)
+        rc = open_all(r, e);
+    if (rc == 0)
+        rc = scan_all(r, e);
+    if (rc == 0)
+        rc = compare_run(r, e);
+    if (rc == 0)
+        rc = transfer_run(r, e);
+    if (rc == 0)
+        rc = commit_all(r, e);
+    return rc;
+}
+
+static void release(struct run *r, bool patient)
+{
+    report_end(r);
+    for (size_t i = 0; i < r->peers; i++)
+        peer_free(&r->peer[i], patient);
+    free(r->peer);
+    r->peer = NULL;
+    r->peers = 0;
+    r->parts = 0;
+    free(r->channel);
+    r->channel = NULL;
+    r->channels = 0;
+    if (r->plan)
+        plan_free(r->plan);
+    r->plan = NULL;
+    r->lost_source = false;
+}
+
+static void tell_failure(struct run *r, int rc, const struct err *e)
+{
+    if (rc == ERR_LOCKED)
+        return; /* the member that is locked has said so */
+    report_trouble(r, NULL, NULL, true, e->msg);
+    report_status(r, SOS_FAILED);
+}
+
+static void count_objects(struct run *r)
+{
+    if (r->parts == 0) {
+        report_status(r, SOS_FAILED);
+        return;
+    }
+    r->summary.objects = r->in_step || r->parts == 1 ? r->part[0]->scanned.totals.objects
+                                                     : plan_totals(r->plan)->objects;
+}
+
+/* A source that died took its operations with it; what other members hold can still be given by them. */
+static bool worth_another(const struct run *r)
+{
+    unsigned living = 0;
+    for (size_t i = 0; i < r->peers; i++)
+        living += peer_lives(&r->peer[i]);
+    return r->lost_source && living >= 2;
+}
+
+enum sos_status run_group(struct run *r)
+{
+    r->refused = mem_zalloc(r->group->members * sizeof *r->refused);
+    r->started = clock_mono_ms();
+    r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
+                                      .dry_run = r->options->dry_run};
+    signal(SIGPIPE, SIG_IGN);
+    for (bool again = true; again;) {
+        struct err e;
+        int rc = run_once(r, &e);
+        if (rc < 0)
+            tell_failure(r, rc, &e);
+        else
+            count_objects(r);
+        again = rc == 0 && worth_another(r);
+        release(r, rc == 0);
+    }
+    r->summary.seconds = (double)(clock_mono_ms() - r->started) / 1000;
+    if (r->callbacks->summary)
+        r->callbacks->summary(r->callbacks->ctx, &r->summary);
+    free(r->refused);
+    return r->summary.status;
+}
+
+enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                         const struct sos_callbacks *callbacks)
+{
+    struct run r = {.group = &g->groups.group[group], .options = options, .callbacks = callbacks};
+    return run_group(&r);
+}

@@ -1,0 +1,270 @@
+#include "run/run.h"
+
+#include "base/mem.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OUT_ENOUGH (256u * 1024u) /* bytes that may wait for one peer before we stop adding */
+
+/* ---- channels: bundles between one source and the same targets ---- */
+
+/* Those who wait for a step's content by stream. A function of the plan alone, so that source and targets agree. */
+static uint64_t stream_targets(const struct run *r, const struct plan_cursor *c, const struct plan_step *s)
+{
+    uint64_t mask = 0;
+    for (unsigned i = 0; i < s->targets; i++)
+        if (s->target[i].content && !plan_cursor_adopts(c, i) &&
+            (r->options->through || r->part[s->source]->root < 0))
+            mask |= 1ull << s->target[i].member;
+    return mask;
+}
+
+static uint16_t channel_of(struct run *r, unsigned source, uint64_t targets)
+{
+    for (size_t i = 0; i < r->channels; i++)
+        if (r->channel[i].source == source && r->channel[i].targets == targets)
+            return (uint16_t)(i + 1);
+    r->channel = mem_resize(r->channel, r->channels + 1, sizeof *r->channel);
+    r->channel[r->channels] = (struct channel){.source = source, .targets = targets};
+    return (uint16_t)++r->channels;
+}
+
+static struct channel *channel_at(struct run *r, uint16_t number)
+{
+    return number > 0 && number <= r->channels ? &r->channel[number - 1] : NULL;
+}
+
+/* The source may send what the slowest living target can take. */
+static void forward_credit(struct run *r, uint16_t number)
+{
+    struct channel *c = channel_at(r, number);
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < r->parts; i++)
+        if ((c->targets >> i & 1) && peer_lives(r->part[i]) && c->granted[i] < least)
+            least = c->granted[i];
+    if (least == UINT64_MAX || least <= c->forwarded || !peer_lives(r->part[c->source]))
+        return;
+    message_put_number(&r->part[c->source]->out, MSG_CREDIT, number, least - c->forwarded);
+    c->forwarded = least;
+}
+
+static void end_channel(struct run *r, uint16_t number, const char *why)
+{
+    struct channel *c = channel_at(r, number);
+    for (unsigned i = 0; i < r->parts && !c->ended; i++)
+        if ((c->targets >> i & 1) && peer_lives(r->part[i]))
+            message_put_text(&r->part[i]->out, MSG_DATA_END, number, why);
+    c->ended = true;
+}
+
+int transfer_credit(struct peer *from, struct frame *f, struct err *e)
+{
+    uint64_t n;
+    int rc = message_get_number(f, &n, e);
+    if (rc < 0)
+        return rc;
+    struct channel *c = channel_at(from->run, f->channel);
+    if (!c || !(c->targets >> from->part & 1) || n > INT32_MAX)
+        return err_set(e, ERR_PROTO, "credit for a channel that is not its own");
+    c->granted[from->part] += n;
+    forward_credit(from->run, f->channel);
+    return 0;
+}
+
+int transfer_data(struct peer *from, struct frame *f, struct err *e)
+{
+    struct run *r = from->run;
+    struct channel *c = channel_at(r, f->channel);
+    if (!c || c->source != from->part || c->ended)
+        return err_set(e, ERR_PROTO, "data for a channel that is not its own");
+    for (unsigned i = 0; i < r->parts; i++)
+        if ((c->targets >> i & 1) && peer_lives(r->part[i]))
+            wire_out_frame(&r->part[i]->out, MSG_DATA, f->channel, f->body.p, rd_left(&f->body));
+    return 0;
+}
+
+int transfer_data_end(struct peer *from, struct frame *f, struct err *e)
+{
+    const char *why;
+    size_t n;
+    int rc = message_get_text(f, &why, &n, e);
+    if (rc < 0)
+        return rc;
+    struct channel *c = channel_at(from->run, f->channel);
+    if (!c || c->source != from->part)
+        return err_set(e, ERR_PROTO, "the end of a channel that is not its own");
+    char *text = mem_strndup(why, n);
+    end_channel(from->run, f->channel, text);
+    free(text);
+    return 0;
+}
+
+void transfer_peer_died(struct peer *p)
+{
+    struct run *r = p->run;
+    for (size_t i = 0; i < r->channels; i++) {
+        struct channel *c = &r->channel[i];
+        if (c->source == p->part && !c->ended) {
+            end_channel(r, (uint16_t)(i + 1), "the member that was to give it went away");
+            r->lost_source = true;
+        } else if (c->targets >> p->part & 1) {
+            forward_credit(r, (uint16_t)(i + 1));
+        }
+    }
+}
+
+/* ---- targets: operations ---- */
+
+static void send_op(struct peer *p, const struct plan_step *s, const struct plan_target *t, unsigned index)
+{
+    static const uint8_t how[] = {
+        [NEED_RECORD] = STORE_RECORD, [NEED_META] = STORE_META, [NEED_CONTENT] = STORE_CONTENT,
+    };
+    struct run *r = p->run;
+    uint16_t channel = 0;
+    struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE};
+    if (t->content && plan_cursor_adopts(p->cursor, index)) {
+        m.from = STORE_FROM_SELF;
+    } else if (t->content) {
+        uint64_t mask = stream_targets(r, p->cursor, s);
+        m.from = mask ? STORE_FROM_STREAM : STORE_FROM_ROOT;
+        m.lender = s->source;
+        channel = mask ? channel_of(r, s->source, mask) : 0;
+    }
+    entry_copy(&m.entry, &s->entry);
+    m.entry.flags = 0;
+    message_put_apply(&p->out, channel, &m);
+    if (channel && !peer_lives(r->part[s->source])) {
+        end_channel(r, channel, "the member that was to give it went away");
+        r->lost_source = true;
+    }
+}
+
+/* Gives a target as many operations as it may have under way. 0 or an error. */
+static int fill_target(struct peer *p, struct err *e)
+{
+    while (peer_lives(p) && !p->cursor_end && p->sent - p->done < MSG_OPS_MAX &&
+           wire_out_waiting(&p->out) < OUT_ENOUGH) {
+        const struct plan_step *s;
+        int rc = plan_cursor_next(p->cursor, &s, e);
+        if (rc < 0)
+            return rc;
+        p->cursor_end = rc == 0;
+        if (rc == 0)
+            break;
+        for (unsigned i = 0; i < s->targets; i++)
+            if (s->target[i].member == p->part)
+                send_op(p, s, &s->target[i], i);
+        p->step_no++;
+    }
+    if (peer_lives(p) && p->cursor_end && !p->flushed) {
+        wire_out_frame(&p->out, MSG_FLUSH, 0, NULL, 0);
+        p->flushed = true;
+    }
+    return 0;
+}
+
+/* ---- sources: what to put in which bundle ---- */
+
+/* A source is asked for an object only after all its targets were told to expect it: their windows then bound its queue too. */
+static bool expected(const struct run *r, uint64_t targets, uint64_t step_no)
+{
+    for (unsigned i = 0; i < r->parts; i++)
+        if ((targets >> i & 1) && peer_lives(r->part[i]) && r->part[i]->step_no <= step_no)
+            return false;
+    return true;
+}
+
+static void end_sends(struct peer *p)
+{
+    struct run *r = p->run;
+    p->sends_end = true;
+    for (size_t i = 0; i < r->channels; i++)
+        if (r->channel[i].source == p->part)
+            wire_out_frame(&p->out, MSG_SEND_END, (uint16_t)(i + 1), NULL, 0);
+}
+
+static int fill_source(struct peer *p, struct err *e)
+{
+    struct run *r = p->run;
+    while (peer_lives(p) && !p->sends_end && wire_out_waiting(&p->out) < OUT_ENOUGH) {
+        if (!p->send_step) {
+            int rc = plan_cursor_next(p->sends, &p->send_step, e);
+            if (rc < 0)
+                return rc;
+            if (rc == 0) {
+                end_sends(p);
+                break;
+            }
+        }
+        const struct plan_step *s = p->send_step;
+        uint64_t mask = s->source == p->part ? stream_targets(r, p->sends, s) : 0;
+        if (mask && !expected(r, mask, p->send_no))
+            break;
+        if (mask)
+            message_put_send(&p->out, channel_of(r, p->part, mask), &s->entry);
+        p->send_no++;
+        p->send_step = NULL;
+    }
+    return 0;
+}
+
+/* ---- the transfer ---- */
+
+/* Every target may read from the roots of the group's other local members. */
+static void lend_roots(struct run *r)
+{
+    for (unsigned t = 0; t < r->parts && !r->options->through; t++)
+        for (unsigned s = 0; s < r->parts; s++) {
+            int fd = s == t || r->part[s]->root < 0 ? -1 : fcntl(r->part[s]->root, F_DUPFD_CLOEXEC, 3);
+            if (fd < 0)
+                continue;
+            wire_out_pass(&r->part[t]->out, fd);
+            message_put_number(&r->part[t]->out, MSG_LEND, 0, s);
+        }
+}
+
+static bool finished(const struct run *r)
+{
+    for (unsigned i = 0; i < r->parts; i++) {
+        const struct peer *p = r->part[i];
+        if (peer_lives(p) && (!p->flushed || p->done < p->sent))
+            return false;
+    }
+    return true;
+}
+
+static int carry_out(struct run *r, struct err *e)
+{
+    int rc = 0;
+    while (rc == 0 && !finished(r)) {
+        for (unsigned i = 0; i < r->parts && rc == 0; i++)
+            rc = fill_target(r->part[i], e);
+        for (unsigned i = 0; i < r->parts && rc == 0; i++)
+            rc = fill_source(r->part[i], e);
+        if (rc == 0 && !finished(r))
+            rc = peers_turn(r, e);
+        if (rc == 0)
+            rc = report_advance(r, e);
+    }
+    return rc;
+}
+
+int transfer_run(struct run *r, struct err *e)
+{
+    r->phase = SOS_PHASE_TRANSFER;
+    report_begin(r);
+    if (!r->options->dry_run && plan_totals(r->plan)->steps > 0) {
+        lend_roots(r);
+        for (unsigned i = 0; i < r->parts; i++) {
+            r->part[i]->cursor = plan_cursor_new(r->plan);
+            r->part[i]->sends = plan_cursor_new(r->plan);
+        }
+        int rc = carry_out(r, e);
+        if (rc < 0)
+            return rc;
+    }
+    return report_advance(r, e);
+}

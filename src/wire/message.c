@@ -1,0 +1,401 @@
+#include "wire/message.h"
+
+#include "store/store.h"
+
+#include <string.h>
+
+static const char *const names[MSG_TYPES] = {
+    [MSG_OPEN] = "OPEN", [MSG_OPENED] = "OPENED", [MSG_SCAN] = "SCAN", [MSG_PROGRESS] = "PROGRESS",
+    [MSG_PROBLEM] = "PROBLEM", [MSG_SCANNED] = "SCANNED", [MSG_LIST] = "LIST", [MSG_BLOCK] = "BLOCK",
+    [MSG_LIST_END] = "LIST_END", [MSG_HAVE] = "HAVE", [MSG_HAD] = "HAD", [MSG_LEND] = "LEND",
+    [MSG_APPLY] = "APPLY", [MSG_RESULT] = "RESULT", [MSG_DONE] = "DONE", [MSG_FLUSH] = "FLUSH",
+    [MSG_SEND] = "SEND", [MSG_SEND_END] = "SEND_END", [MSG_DATA] = "DATA", [MSG_DATA_END] = "DATA_END",
+    [MSG_CREDIT] = "CREDIT", [MSG_COMMIT] = "COMMIT", [MSG_COMMITTED] = "COMMITTED",
+    [MSG_FAILED] = "FAILED", [MSG_BYE] = "BYE",
+};
+
+const char *message_name(unsigned type)
+{
+    return type < MSG_TYPES && names[type] ? names[type] : "?";
+}
+
+static int finish(const struct frame *f, bool ok, struct err *e)
+{
+    if (ok && rd_done(&f->body))
+        return 0;
+    return err_set(e, ERR_PROTO, "malformed %s message", message_name(f->type));
+}
+
+static void put_uuid(struct buf *b, const struct uuid *u)
+{
+    buf_put(b, u->b, sizeof u->b);
+}
+
+static void get_uuid(struct rd *r, struct uuid *u)
+{
+    const uint8_t *p = rd_bytes(r, sizeof u->b);
+    if (p)
+        memcpy(u->b, p, sizeof u->b);
+    else
+        memset(u->b, 0, sizeof u->b);
+}
+
+static void put_peers(struct buf *b, const struct message_peer *peer, size_t n)
+{
+    buf_varint(b, n);
+    for (size_t i = 0; i < n; i++) {
+        put_uuid(b, &peer[i].id);
+        buf_str(b, peer[i].address, peer[i].address_len);
+    }
+}
+
+/* Walks the list once so that message_next_peer later cannot meet anything malformed. */
+static void get_peers(struct rd *r, size_t *n, struct rd *list)
+{
+    uint64_t count = rd_varint(r);
+    if (count > MSG_PEERS_MAX)
+        r->bad = true;
+    const uint8_t *from = r->p;
+    struct message_peer p;
+    for (uint64_t i = 0; !r->bad && i < count; i++) {
+        get_uuid(r, &p.id);
+        rd_str(r, MSG_TEXT_MAX, &p.address_len);
+    }
+    *n = r->bad ? 0 : (size_t)count;
+    *list = rd_of(from, r->bad ? 0 : (size_t)(r->p - from));
+}
+
+int message_next_peer(struct rd *list, struct message_peer *p)
+{
+    if (rd_left(list) == 0)
+        return 0;
+    get_uuid(list, &p->id);
+    p->address = rd_str(list, MSG_TEXT_MAX, &p->address_len);
+    return !list->bad;
+}
+
+/* ---- writers ---- */
+
+void message_put_open(struct wire_out *o, const struct message_open *m, const struct buf *filter)
+{
+    struct buf *b = wire_out_begin(o, MSG_OPEN, 0);
+    buf_u8(b, (uint8_t)m->flags);
+    buf_u8(b, m->fsync);
+    buf_varint(b, m->threads);
+    buf_str(b, m->root, m->root_len);
+    buf_str(b, m->state_dir, m->state_dir_len);
+    buf_put(b, filter->data, filter->len);
+    wire_out_end(o);
+}
+
+void message_put_opened(struct wire_out *o, const struct message_opened *m, const struct message_peer *peer)
+{
+    struct buf *b = wire_out_begin(o, MSG_OPENED, 0);
+    buf_u8(b, (uint8_t)m->flags);
+    put_uuid(b, &m->id);
+    buf_varint(b, m->caps);
+    buf_varint(b, m->free_bytes);
+    buf_str(b, m->group, m->group_len);
+    put_peers(b, peer, m->peers);
+    wire_out_end(o);
+}
+
+void message_put_scan(struct wire_out *o, const struct message_scan *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_SCAN, 0);
+    put_uuid(b, &m->id);
+    buf_str(b, m->group, m->group_len);
+    wire_out_end(o);
+}
+
+void message_put_progress(struct wire_out *o, const struct message_progress *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_PROGRESS, 0);
+    buf_varint(b, m->objects);
+    buf_varint(b, m->bytes);
+    wire_out_end(o);
+}
+
+static size_t text_len(const char *text)
+{
+    size_t n = strlen(text);
+    return n < MSG_TEXT_MAX ? n : MSG_TEXT_MAX;
+}
+
+void message_put_problem(struct wire_out *o, bool error, const char *path, const char *text)
+{
+    struct buf *b = wire_out_begin(o, MSG_PROBLEM, 0);
+    buf_u8(b, error);
+    buf_str(b, path, text_len(path));
+    buf_str(b, text, text_len(text));
+    wire_out_end(o);
+}
+
+void message_put_scanned(struct wire_out *o, const struct message_scanned *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_SCANNED, 0);
+    manifest_put_totals(b, &m->totals);
+    buf_varint(b, m->hashed);
+    buf_varint(b, m->hashed_bytes);
+    buf_varint(b, m->special);
+    buf_varint(b, m->problems);
+    buf_u8(b, m->changed);
+    wire_out_end(o);
+}
+
+void message_put_list_end(struct wire_out *o, const struct manifest_totals *t)
+{
+    manifest_put_totals(wire_out_begin(o, MSG_LIST_END, 0), t);
+    wire_out_end(o);
+}
+
+void message_put_have(struct wire_out *o, const struct digest *d, size_t n)
+{
+    struct buf *b = wire_out_begin(o, MSG_HAVE, 0);
+    buf_varint(b, n);
+    for (size_t i = 0; i < n; i++)
+        buf_put(b, d[i].b, sizeof d[i].b);
+    wire_out_end(o);
+}
+
+void message_put_had(struct wire_out *o, const bool *yes, size_t n)
+{
+    struct buf *b = wire_out_begin(o, MSG_HAD, 0);
+    buf_varint(b, n);
+    for (size_t i = 0; i < n; i += 8) {
+        unsigned bits = 0;
+        for (size_t k = 0; k < 8 && i + k < n; k++)
+            bits |= (unsigned)yes[i + k] << k;
+        buf_u8(b, (uint8_t)bits);
+    }
+    wire_out_end(o);
+}
+
+void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n)
+{
+    buf_varint(wire_out_begin(o, type, channel), n);
+    wire_out_end(o);
+}
+
+void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_APPLY, channel);
+    buf_varint(b, m->seq);
+    buf_u8(b, m->how);
+    buf_u8(b, m->from);
+    buf_varint(b, m->lender);
+    manifest_put_entry(b, &m->entry);
+    wire_out_end(o);
+}
+
+void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text)
+{
+    struct buf *b = wire_out_begin(o, MSG_RESULT, 0);
+    buf_varint(b, seq);
+    buf_varint(b, (uint64_t)-code);
+    buf_str(b, text, text_len(text));
+    wire_out_end(o);
+}
+
+void message_put_send(struct wire_out *o, uint16_t channel, const struct entry *want)
+{
+    manifest_put_entry(wire_out_begin(o, MSG_SEND, channel), want);
+    wire_out_end(o);
+}
+
+void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers)
+{
+    put_peers(wire_out_begin(o, MSG_COMMIT, 0), peer, peers);
+    wire_out_end(o);
+}
+
+void message_put_text(struct wire_out *o, uint8_t type, uint16_t channel, const char *text)
+{
+    buf_str(wire_out_begin(o, type, channel), text, text_len(text));
+    wire_out_end(o);
+}
+
+void message_put_failed(struct wire_out *o, int code, const char *text)
+{
+    struct buf *b = wire_out_begin(o, MSG_FAILED, 0);
+    buf_varint(b, (uint64_t)-code);
+    buf_str(b, text, text_len(text));
+    wire_out_end(o);
+}
+
+/* ---- readers ---- */
+
+static bool no_nul(const char *p, size_t n)
+{
+    return n == 0 || !memchr(p, '\0', n);
+}
+
+int message_get_open(struct frame *f, struct message_open *m, struct err *e)
+{
+    struct rd *r = &f->body;
+    m->flags = rd_u8(r);
+    m->fsync = rd_u8(r);
+    uint64_t threads = rd_varint(r);
+    m->root = rd_str(r, PATH_LEN_MAX, &m->root_len);
+    m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
+    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM) && m->fsync <= STORE_FSYNC_NONE && threads <= 256 &&
+              !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
+              no_nul(m->state_dir, m->state_dir_len);
+    m->threads = ok ? (uint32_t)threads : 0;
+    m->filter = *r; /* its own reader checks it */
+    if (ok)
+        rd_bytes(r, rd_left(r));
+    return finish(f, ok, e);
+}
+
+int message_get_opened(struct frame *f, struct message_opened *m, struct err *e)
+{
+    struct rd *r = &f->body;
+    m->flags = rd_u8(r);
+    get_uuid(r, &m->id);
+    uint64_t caps = rd_varint(r);
+    m->caps = (unsigned)(caps & 0xffff);
+    m->free_bytes = rd_varint(r);
+    m->group = rd_str(r, MSG_TEXT_MAX, &m->group_len);
+    get_peers(r, &m->peers, &m->peer_list);
+    return finish(f, caps <= 0xffff && !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
+}
+
+int message_get_scan(struct frame *f, struct message_scan *m, struct err *e)
+{
+    get_uuid(&f->body, &m->id);
+    m->group = rd_str(&f->body, MSG_TEXT_MAX, &m->group_len);
+    return finish(f, !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
+}
+
+int message_get_progress(struct frame *f, struct message_progress *m, struct err *e)
+{
+    m->objects = rd_varint(&f->body);
+    m->bytes = rd_varint(&f->body);
+    return finish(f, true, e);
+}
+
+int message_get_problem(struct frame *f, struct message_problem *m, struct err *e)
+{
+    uint8_t error = rd_u8(&f->body);
+    m->error = error != 0;
+    m->path = rd_str(&f->body, MSG_TEXT_MAX, &m->path_len);
+    m->text = rd_str(&f->body, MSG_TEXT_MAX, &m->text_len);
+    return finish(f, error <= 1, e);
+}
+
+int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e)
+{
+    manifest_get_totals(&f->body, &m->totals);
+    m->hashed = rd_varint(&f->body);
+    m->hashed_bytes = rd_varint(&f->body);
+    m->special = rd_varint(&f->body);
+    m->problems = rd_varint(&f->body);
+    uint8_t changed = rd_u8(&f->body);
+    m->changed = changed != 0;
+    return finish(f, changed <= 1, e);
+}
+
+int message_get_list_end(struct frame *f, struct manifest_totals *t, struct err *e)
+{
+    manifest_get_totals(&f->body, t);
+    return finish(f, true, e);
+}
+
+int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e)
+{
+    uint64_t count = rd_varint(&f->body);
+    bool ok = count > 0 && count <= MSG_HAVE_MAX;
+    for (uint64_t i = 0; ok && i < count; i++) {
+        const uint8_t *p = rd_bytes(&f->body, sizeof d[i].b);
+        if (p)
+            memcpy(d[i].b, p, sizeof d[i].b);
+    }
+    *n = ok ? (size_t)count : 0;
+    return finish(f, ok, e);
+}
+
+int message_get_had(struct frame *f, bool *yes, size_t *n, struct err *e)
+{
+    uint64_t count = rd_varint(&f->body);
+    bool ok = count > 0 && count <= MSG_HAVE_MAX;
+    for (uint64_t i = 0; ok && i < count; i += 8) {
+        unsigned bits = rd_u8(&f->body);
+        for (uint64_t k = 0; k < 8 && i + k < count; k++)
+            yes[i + k] = bits >> k & 1;
+    }
+    *n = ok ? (size_t)count : 0;
+    return finish(f, ok, e);
+}
+
+int message_get_number(struct frame *f, uint64_t *n, struct err *e)
+{
+    *n = rd_varint(&f->body);
+    return finish(f, true, e);
+}
+
+static int get_entry(struct frame *f, char *path, struct entry *entry, struct err *e)
+{
+    struct err why;
+    if (!f->body.bad && manifest_get_entry(&f->body, path, entry, &why) < 0) {
+        return err_set(e, ERR_PROTO, "%s message: %s", message_name(f->type), why.msg);
+    }
+    return finish(f, true, e);
+}
+
+int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e)
+{
+    m->seq = rd_varint(&f->body);
+    m->how = rd_u8(&f->body);
+    m->from = rd_u8(&f->body);
+    uint64_t lender = rd_varint(&f->body);
+    m->lender = (uint32_t)(lender & 0xffff);
+    if (f->body.bad || m->how > STORE_CONTENT || m->from > STORE_FROM_STREAM || lender > 0xffff)
+        return finish(f, false, e);
+    int rc = get_entry(f, path, &m->entry, e);
+    if (rc < 0)
+        return rc;
+    /* Content must come from somewhere exactly where there is content to come. */
+    bool content = m->how == STORE_CONTENT && m->entry.kind != ENTRY_DIR;
+    return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0, e);
+}
+
+int message_get_result(struct frame *f, struct message_result *m, struct err *e)
+{
+    m->seq = rd_varint(&f->body);
+    uint64_t code = rd_varint(&f->body);
+    m->text = rd_str(&f->body, MSG_TEXT_MAX, &m->text_len);
+    m->code = -(int)(code & 0xff);
+    return finish(f, code > 0 && code <= 0xff, e);
+}
+
+int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e)
+{
+    int rc = get_entry(f, path, want, e);
+    return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && f->channel != MSG_CHANNEL_LIST, e);
+}
+
+int message_get_commit(struct frame *f, struct message_commit *m, struct err *e)
+{
+    get_peers(&f->body, &m->peers, &m->peer_list);
+    return finish(f, true, e);
+}
+
+int message_get_text(struct frame *f, const char **text, size_t *len, struct err *e)
+{
+    *text = rd_str(&f->body, MSG_TEXT_MAX, len);
+    return finish(f, true, e);
+}
+
+int message_get_failed(struct frame *f, int *code, const char **text, size_t *len, struct err *e)
+{
+    uint64_t c = rd_varint(&f->body);
+    *code = -(int)(c & 0xff);
+    *text = rd_str(&f->body, MSG_TEXT_MAX, len);
+    return finish(f, c > 0 && c <= 0xff, e);
+}
+
+int message_get_empty(struct frame *f, struct err *e)
+{
+    return finish(f, true, e);
+}

@@ -1,0 +1,163 @@
+/*
+ * Messages: what coordinator and agent say to each other. One struct for each message
+ * that has fields, one function that writes it into a frame, one that reads and
+ * validates it; nothing acts upon a message before that function has passed it.
+ * Strings and entries that were read point into the frame, or into the scratch given.
+ */
+#ifndef WIRE_MESSAGE_H
+#define WIRE_MESSAGE_H
+
+#include "base/path.h"
+#include "object/manifest.h"
+#include "wire/frame.h"
+
+/* Types. From the coordinator (C), from the agent (A), or both. Never reuse a number. */
+enum message_type {
+    MSG_OPEN = 1,      /* C  which store, and how */
+    MSG_OPENED = 2,    /* A  what is there */
+    MSG_SCAN = 3,      /* C  build the manifest */
+    MSG_PROGRESS = 4,  /* A  still alive, this far */
+    MSG_PROBLEM = 5,   /* A  something a person should know */
+    MSG_SCANNED = 6,   /* A  totals; may come with a descriptor of the root */
+    MSG_LIST = 7,      /* C  send the manifest, under credit */
+    MSG_BLOCK = 8,     /* A  the shared part of a manifest block */
+    MSG_LIST_END = 9,  /* A  totals; nothing is missing */
+    MSG_HAVE = 10,     /* C  digests: which of these contents are there? */
+    MSG_HAD = 11,      /* A  one bit for each */
+    MSG_LEND = 12,     /* C  with a descriptor: the root of member N, to read from */
+    MSG_APPLY = 13,    /* C  one operation */
+    MSG_RESULT = 14,   /* A  an operation that failed */
+    MSG_DONE = 15,     /* A  all operations up to N are final and durable */
+    MSG_FLUSH = 16,    /* C  no more operations for now: finish all */
+    MSG_SEND = 17,     /* C  append this object to the channel's bundle */
+    MSG_SEND_END = 18, /* C  end the channel's bundle */
+    MSG_DATA = 19,     /* AC a piece of a bundle */
+    MSG_DATA_END = 20, /* AC the bundle is complete; with a reason: it broke off */
+    MSG_CREDIT = 21,   /* AC that many more bytes may be sent on the channel */
+    MSG_COMMIT = 22,   /* C  record what is held now */
+    MSG_COMMITTED = 23,/* A */
+    MSG_FAILED = 24,   /* A  the store cannot go on; the last message */
+    MSG_BYE = 25,      /* C  the end */
+    MSG_TYPES
+};
+
+#define MSG_CHANNEL_LIST 0 /* the channel of the manifest's credit; bundles have 1 and up */
+#define MSG_WINDOW (512u * 1024u)      /* bytes of credit that a receiver grants at first */
+#define MSG_DATA_MAX (64u * 1024u)     /* bytes in one DATA frame */
+#define MSG_HAVE_MAX 4096u             /* digests in one question */
+#define MSG_OPS_MAX 16384u             /* operations that may be under way at one agent */
+#define MSG_TEXT_MAX 4096u             /* bytes of a message for people, an address, a group's name */
+#define MSG_PEERS_MAX 1024u
+
+enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2 };
+
+struct message_open {
+    unsigned flags;            /* of enum message_open_flag */
+    uint8_t fsync;             /* enum store_fsync */
+    uint32_t threads;
+    const char *root, *state_dir;   /* state_dir "" for the usual place */
+    size_t root_len, state_dir_len; /* not NUL-terminated when read */
+    struct rd filter;          /* filter_put's bytes */
+};
+
+enum message_opened_flag { OPENED_EXISTS = 1, OPENED_PARENT = 2, OPENED_MARKED = 4 };
+
+struct message_peer {
+    struct uuid id;
+    const char *address;
+    size_t address_len;
+};
+
+struct message_opened {
+    unsigned flags;
+    struct uuid id;
+    unsigned caps;             /* of enum store_cap */
+    uint64_t free_bytes;
+    const char *group;
+    size_t group_len;
+    size_t peers;
+    struct rd peer_list;       /* for message_next_peer */
+};
+
+struct message_scan {
+    struct uuid id;
+    const char *group;
+    size_t group_len;
+};
+
+struct message_progress {
+    uint64_t objects, bytes;
+};
+
+struct message_problem {
+    bool error;
+    const char *path, *text;   /* path "" for the store as a whole */
+    size_t path_len, text_len;
+};
+
+struct message_scanned {
+    struct manifest_totals totals;
+    uint64_t hashed, hashed_bytes, special, problems;
+    bool changed;
+};
+
+struct message_apply {
+    uint64_t seq;
+    uint8_t how, from;         /* enum store_how, enum store_from */
+    uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent */
+    struct entry entry;        /* path in the caller's scratch */
+};
+
+struct message_result {
+    uint64_t seq;
+    int code;                  /* enum err_code */
+    const char *text;
+    size_t text_len;
+};
+
+struct message_commit {
+    size_t peers;
+    struct rd peer_list;
+};
+
+/* Writers append a whole frame. */
+void message_put_open(struct wire_out *o, const struct message_open *m, const struct buf *filter);
+void message_put_opened(struct wire_out *o, const struct message_opened *m, const struct message_peer *peer);
+void message_put_scan(struct wire_out *o, const struct message_scan *m);
+void message_put_progress(struct wire_out *o, const struct message_progress *m);
+void message_put_problem(struct wire_out *o, bool error, const char *path, const char *text);
+void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
+void message_put_list_end(struct wire_out *o, const struct manifest_totals *t);
+void message_put_have(struct wire_out *o, const struct digest *d, size_t n);
+void message_put_had(struct wire_out *o, const bool *yes, size_t n);
+void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, DONE, CREDIT */
+void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
+void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text);
+void message_put_send(struct wire_out *o, uint16_t channel, const struct entry *want);
+void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers);
+void message_put_text(struct wire_out *o, uint8_t type, uint16_t channel, const char *text); /* FAILED, DATA_END */
+void message_put_failed(struct wire_out *o, int code, const char *text);
+
+/* Readers: 0, or ERR_PROTO naming the message. path is scratch of PATH_LEN_MAX + 1 bytes. */
+int message_get_open(struct frame *f, struct message_open *m, struct err *e);
+int message_get_opened(struct frame *f, struct message_opened *m, struct err *e);
+int message_next_peer(struct rd *list, struct message_peer *p); /* 1, or 0 at the end */
+int message_get_scan(struct frame *f, struct message_scan *m, struct err *e);
+int message_get_progress(struct frame *f, struct message_progress *m, struct err *e);
+int message_get_problem(struct frame *f, struct message_problem *m, struct err *e);
+int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e);
+int message_get_list_end(struct frame *f, struct manifest_totals *t, struct err *e);
+int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX */
+int message_get_had(struct frame *f, bool *yes, size_t *n, struct err *e);          /* yes: MSG_HAVE_MAX */
+int message_get_number(struct frame *f, uint64_t *n, struct err *e);
+int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e);
+int message_get_result(struct frame *f, struct message_result *m, struct err *e);
+int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e);
+int message_get_commit(struct frame *f, struct message_commit *m, struct err *e);
+int message_get_text(struct frame *f, const char **text, size_t *len, struct err *e);
+int message_get_failed(struct frame *f, int *code, const char **text, size_t *len, struct err *e);
+int message_get_empty(struct frame *f, struct err *e);
+
+const char *message_name(unsigned type); /* "OPEN", ... or "?" */
+
+#endif
