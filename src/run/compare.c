@@ -9,21 +9,32 @@
 
 /* ---- manifests arriving ---- */
 
-void compare_block(struct peer *p, const void *data, size_t n)
+static void grant(struct peer *p, uint64_t n)
 {
+    p->list_granted += n;
+    message_put_number(&p->out, MSG_CREDIT, MSG_CHANNEL_LIST, n);
+}
+
+int compare_block(struct peer *p, const void *data, size_t n, struct err *e)
+{
+    /* Blocks are not split, so the last one may reach beyond the credit; none may begin there. */
+    if (p->list_arrived >= p->list_granted)
+        return err_set(e, ERR_PROTO, "a manifest that comes without credit");
+    p->list_arrived += n;
     struct block *b = mem_alloc(sizeof *b + n);
     b->next = NULL;
     b->len = n;
     memcpy(b->data, data, n);
     *p->last = b;
     p->last = &b->next;
+    return 0;
 }
 
 static void drop_current(struct peer *p)
 {
     if (!p->current)
         return;
-    message_put_number(&p->out, MSG_CREDIT, MSG_CHANNEL_LIST, p->current->len);
+    grant(p, p->current->len);
     free(p->current);
     p->current = NULL;
 }
@@ -134,7 +145,8 @@ static void start_listing(struct peer *p)
     p->ask_n = 0;
     p->asked = p->answered = 0;
     p->listed = false;
-    message_put_number(&p->out, MSG_CREDIT, MSG_CHANNEL_LIST, MSG_WINDOW);
+    if (p->list_granted == 0)
+        grant(p, MSG_WINDOW); /* else an earlier try's credit is still good */
     wire_out_frame(&p->out, MSG_LIST, 0, NULL, 0);
 }
 
@@ -159,9 +171,9 @@ static int judge(struct run *r, const struct merge_row *row, struct err *e)
         report_status(r, SOS_PARTIAL);
     }
     rc = plan_add(r->plan, &v, place(&v, r->parts), &step, e);
-    if (rc > 0)
+    if (rc == 0 && step.targets > 0)
         ask(r, &step);
-    return rc < 0 ? rc : 0;
+    return rc;
 }
 
 /* One merge over all parts. 0 done, 1 a member fell away and it has to begin anew, or an error. */

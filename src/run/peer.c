@@ -203,8 +203,7 @@ static int on_block(struct peer *p, struct frame *f, struct err *e)
 {
     if (p->listed)
         return err_set(e, ERR_PROTO, "a manifest that goes on after its end");
-    compare_block(p, f->body.p, rd_left(&f->body));
-    return 0;
+    return compare_block(p, f->body.p, rd_left(&f->body), e);
 }
 
 static int on_list_end(struct peer *p, struct frame *f, struct err *e)

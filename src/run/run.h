@@ -53,6 +53,7 @@ struct peer {
         uint8_t data[];
     } *first, **last, *current;
     struct manifest_decoder *decoder;
+    uint64_t list_granted, list_arrived; /* bytes of blocks */
     bool listed;               /* LIST_END has come */
     struct manifest_totals claimed;
 
@@ -81,7 +82,7 @@ struct channel {
     unsigned source;
     uint64_t targets;
     uint64_t granted[PLAN_MEMBERS_MAX]; /* bytes, in all */
-    uint64_t forwarded;
+    uint64_t forwarded, arrived;
     bool ended;
 };
 
@@ -138,7 +139,7 @@ char *guard_where(const struct member *m); /* the address in the form that store
 /* ---- compare.c ---- */
 
 int compare_run(struct run *r, struct err *e);
-void compare_block(struct peer *p, const void *data, size_t n); /* takes a copy */
+int compare_block(struct peer *p, const void *data, size_t n, struct err *e); /* takes a copy */
 void compare_had(struct peer *p, const bool *yes, size_t n);
 void compare_free(struct peer *p);
 

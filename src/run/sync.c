@@ -47,6 +47,9 @@ struct sos_groups *sos_groups_load(const char *file, struct sos_error *error)
     struct err e;
     struct sos_groups *g = mem_zalloc(sizeof *g);
     int rc = file ? conf_load(&g->groups, file, &e) : conf_load_default(&g->groups, &e);
+    if (rc == 0 && g->groups.n == 0)
+        rc = err_set(&e, ERR_CONF, "%s: there is no group with members in it",
+                     file ? file : "/etc/sos.conf and ~/.sos.conf");
     return result(g, rc, &e, error);
 }
 

@@ -79,6 +79,9 @@ int transfer_data(struct peer *from, struct frame *f, struct err *e)
     struct channel *c = channel_at(r, f->channel);
     if (!c || c->source != from->part || c->ended)
         return err_set(e, ERR_PROTO, "data for a channel that is not its own");
+    c->arrived += rd_left(&f->body);
+    if (c->arrived > c->forwarded)
+        return err_set(e, ERR_PROTO, "data without credit on channel %u", f->channel);
     for (unsigned i = 0; i < r->parts; i++)
         if ((c->targets >> i & 1) && peer_lives(r->part[i]))
             wire_out_frame(&r->part[i]->out, MSG_DATA, f->channel, f->body.p, rd_left(&f->body));

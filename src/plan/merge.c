@@ -1,0 +1,186 @@
+#include "plan/merge.h"
+
+#include "base/mem.h"
+#include "base/path.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Every source has a head: its first entry that is not yet part of a row. A source's bit in pull says that
+ * its head is used up and the next one is still to be fetched. All heads lie behind the last row: those that
+ * were not in it because it was the least, the others because they are checked when they are fetched. So the
+ * path of the last row is all that has to be remembered for the check of order.
+ */
+struct merge {
+    unsigned n;
+    uint64_t pull;
+    struct merge_source source[PLAN_MEMBERS_MAX];
+    const struct entry *head[PLAN_MEMBERS_MAX]; /* NULL: at its end, when its bit in pull is clear */
+    bool held;           /* row is a mixed one that waits for the heads behind it */
+    struct merge_row row; /* its entries are in copy */
+    struct entry *copy;  /* one for each source; made when the first mixed row comes */
+    size_t last_len;
+    char last[PATH_LEN_MAX + 1]; /* path of the last row */
+};
+
+static uint64_t bit(unsigned i)
+{
+    return (uint64_t)1 << i;
+}
+
+struct merge *merge_new(const struct merge_source *source, unsigned n)
+{
+    assert(n <= PLAN_MEMBERS_MAX);
+    struct merge *m = mem_zalloc(sizeof *m);
+    m->n = n;
+    for (unsigned i = 0; i < n; i++) {
+        m->source[i] = source[i];
+        m->pull |= bit(i);
+    }
+    return m;
+}
+
+void merge_free(struct merge *m)
+{
+    if (!m)
+        return;
+    free(m->copy);
+    free(m);
+}
+
+static bool same_path(const struct entry *a, const struct entry *b)
+{
+    return a->path_len == b->path_len && memcmp(a->path, b->path, a->path_len) == 0;
+}
+
+static int check_order(const struct merge *m, const struct entry *head, struct err *e)
+{
+    if (head->path_len > PATH_LEN_MAX)
+        return err_set(e, ERR_FORMAT, "path of %zu bytes", head->path_len);
+    if (path_cmp(head->path, head->path_len, m->last, m->last_len) > 0)
+        return 0;
+    return err_set(e, ERR_FORMAT, "\"%.*s\" is out of order: it comes behind \"%.*s\"",
+                   (int)head->path_len, head->path, (int)m->last_len, m->last);
+}
+
+/* MERGE_READY when every head is there. Each source that lacks one is asked, even when another one waits. */
+static int pull_heads(struct merge *m, unsigned *failed, struct err *e)
+{
+    int state = MERGE_READY;
+    const struct entry *good = NULL; /* a head known to be in order: those like it are, too */
+    for (uint64_t left = m->pull; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        const struct entry *got = NULL;
+        int rc = m->source[i].next(m->source[i].ctx, &got, e);
+        if (rc == MERGE_WAIT) {
+            state = MERGE_WAIT;
+            continue;
+        }
+        if (rc == MERGE_READY && !(good && same_path(got, good)))
+            rc = check_order(m, got, e) < 0 ? ERR_FORMAT : MERGE_READY;
+        if (rc < 0) {
+            *failed = i;
+            return rc;
+        }
+        if (rc == MERGE_READY)
+            good = got;
+        m->head[i] = rc == MERGE_READY ? got : NULL;
+        m->pull &= ~bit(i);
+    }
+    return state;
+}
+
+/* Bit i: head i has the least path. 0: all sources are at their end. */
+static uint64_t least(const struct merge *m)
+{
+    const struct entry *min = NULL;
+    uint64_t in = 0;
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct entry *h = m->head[i];
+        if (!h)
+            continue;
+        int c = min ? path_cmp(h->path, h->path_len, min->path, min->path_len) : -1;
+        if (c < 0) {
+            min = h;
+            in = 0;
+        }
+        if (c <= 0)
+            in |= bit(i);
+    }
+    return in;
+}
+
+/* Turns these heads into a row; they are used up with it. */
+static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
+{
+    const struct entry *any = m->head[__builtin_ctzll(in)];
+    memcpy(m->last, any->path, any->path_len);
+    m->last[any->path_len] = '\0';
+    m->last_len = any->path_len;
+    row->path = m->last;
+    row->path_len = m->last_len;
+    row->members = m->n;
+    row->has_below = false;
+    bool dirs = false, others = false;
+    for (unsigned i = 0; i < m->n; i++) {
+        row->at[i] = in & bit(i) ? m->head[i] : NULL;
+        if (!row->at[i])
+            continue;
+        if (row->at[i]->kind == ENTRY_DIR)
+            dirs = true;
+        else
+            others = true;
+    }
+    row->mixed = dirs && others;
+    m->pull = in;
+}
+
+/* Fetching the heads behind a row ends the life of its entries, so it gets its own. */
+static void hold_row(struct merge *m)
+{
+    if (!m->copy)
+        m->copy = mem_alloc(m->n * sizeof *m->copy);
+    for (unsigned i = 0; i < m->n; i++) {
+        if (!m->row.at[i])
+            continue;
+        entry_copy(&m->copy[i], m->row.at[i]);
+        m->copy[i].path = m->last;
+        m->row.at[i] = &m->copy[i];
+    }
+    m->held = true;
+}
+
+/* The entries below a path come right behind it: a look at the heads is enough. */
+static bool has_below(const struct merge *m)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        if (m->head[i] && path_below(m->head[i]->path, m->head[i]->path_len, m->last, m->last_len))
+            return true;
+    return false;
+}
+
+int merge_next(struct merge *m, struct merge_row *row, unsigned *failed, struct err *e)
+{
+    int rc = pull_heads(m, failed, e);
+    if (rc != MERGE_READY)
+        return rc;
+    if (!m->held) {
+        uint64_t in = least(m);
+        if (!in)
+            return MERGE_END;
+        make_row(m, in, row);
+        if (!row->mixed)
+            return MERGE_READY;
+        m->row = *row;
+        hold_row(m);
+        rc = pull_heads(m, failed, e);
+        if (rc != MERGE_READY)
+            return rc;
+    }
+    m->held = false;
+    m->row.has_below = has_below(m);
+    *row = m->row;
+    return MERGE_READY;
+}

@@ -1,0 +1,227 @@
+#include "plan/reconcile.h"
+
+#include <string.h>
+
+/* Sets of members are masks: bit i is member i. */
+static uint64_t bit(unsigned i)
+{
+    return (uint64_t)1 << i;
+}
+
+static unsigned lowest(uint64_t set)
+{
+    return (unsigned)__builtin_ctzll(set);
+}
+
+struct sides {
+    uint64_t held;    /* take part and have something */
+    uint64_t damaged; /* of these: cannot give it */
+    uint64_t dirs;    /* of these: have a directory */
+    uint64_t rivals;  /* may win: no version is after theirs, and undamaged where there is such a one */
+    uint64_t losers;  /* have content that was neither known to the winner nor is its own */
+    unsigned winner;
+};
+
+/* Rule 1. False when there is nothing to judge. */
+static bool take_sides(const struct merge_row *row, struct verdict *out, struct sides *s)
+{
+    *s = (struct sides){0};
+    bool hidden = false;
+    for (unsigned i = 0; i < row->members; i++) {
+        const struct entry *at = row->at[i];
+        out->need[i] = NEED_NOTHING;
+        out->reason[i] = REASON_NONE;
+        if (at) {
+            out->had |= bit(i);
+            hidden |= (at->flags & ENTRY_HIDDEN) != 0;
+            if (at->flags & ENTRY_UNKNOWN)
+                continue;
+            s->held |= bit(i);
+            s->damaged |= at->flags & ENTRY_DAMAGED ? bit(i) : 0;
+            s->dirs |= at->kind == ENTRY_DIR ? bit(i) : 0;
+        }
+        out->present |= bit(i);
+    }
+    return !hidden && s->held;
+}
+
+static bool all_alike(const struct merge_row *row, const struct sides *s)
+{
+    if (s->damaged)
+        return false;
+    const struct entry *a = row->at[lowest(s->held)];
+    for (uint64_t left = s->held & (s->held - 1); left; left &= left - 1) {
+        const struct entry *b = row->at[lowest(left)];
+        if (!entry_same_content(a, b) || !entry_same_meta(a, b) || !entry_same_record(a, b))
+            return false;
+    }
+    return true;
+}
+
+static enum version_order order(const struct merge_row *row, unsigned a, unsigned b)
+{
+    return version_compare(&row->at[a]->version, &row->at[b]->version);
+}
+
+static bool before_any(const struct merge_row *row, unsigned i, uint64_t set)
+{
+    for (uint64_t left = set; left; left &= left - 1)
+        if (order(row, i, lowest(left)) == VERSION_BEFORE)
+            return true;
+    return false;
+}
+
+/* Those of the set whose version is before none of the set's. */
+static uint64_t undominated(const struct merge_row *row, uint64_t set)
+{
+    unsigned top = lowest(set);
+    for (uint64_t left = set & (set - 1); left; left &= left - 1)
+        if (order(row, top, lowest(left)) == VERSION_BEFORE)
+            top = lowest(left);
+    uint64_t like_top = 0, beside = 0;
+    for (uint64_t left = set; left; left &= left - 1) {
+        enum version_order o = order(row, lowest(left), top);
+        like_top |= o == VERSION_EQUAL ? bit(lowest(left)) : 0;
+        beside |= o == VERSION_CONCURRENT ? bit(lowest(left)) : 0;
+    }
+    /* What is before top is out. What stands beside it may still be before something else that does. */
+    for (uint64_t left = beside; left; left &= left - 1)
+        if (!before_any(row, lowest(left), beside))
+            like_top |= bit(lowest(left));
+    return like_top;
+}
+
+/* Rule 3's order of preference. Total over content and metadata, so that the order of members has no say. */
+static bool beats(const struct entry *a, const struct entry *b)
+{
+    if ((a->kind == ENTRY_DIR) != (b->kind == ENTRY_DIR))
+        return b->kind == ENTRY_DIR;
+    int c = clock_cmp(a->mtime, b->mtime);
+    if (c != 0)
+        return c > 0;
+    if (a->kind != b->kind)
+        return a->kind == ENTRY_FILE;
+    c = memcmp(a->digest.b, b->digest.b, DIGEST_LEN);
+    if (c != 0)
+        return c > 0;
+    return a->size != b->size ? a->size > b->size : a->mode > b->mode;
+}
+
+/* Rules 2 and 3. */
+static void judge(const struct merge_row *row, struct sides *s)
+{
+    uint64_t others = s->held & ~s->dirs;
+    bool keep_dir = row->has_below && s->dirs && others;
+    uint64_t latest = undominated(row, keep_dir ? s->dirs : s->held);
+    /* A damaged copy has a say by its version alone; what stands beside it undamaged goes before it. */
+    s->rivals = latest & ~s->damaged ? latest & ~s->damaged : latest;
+    s->winner = lowest(s->rivals);
+    for (uint64_t left = s->rivals; left; left &= left - 1)
+        if (beats(row->at[lowest(left)], row->at[s->winner]))
+            s->winner = lowest(left);
+    for (uint64_t left = s->rivals; left; left &= left - 1)
+        if (!entry_same_content(row->at[lowest(left)], row->at[s->winner]))
+            s->losers |= bit(lowest(left));
+    for (uint64_t left = keep_dir ? others : 0; left; left &= left - 1)
+        if (!before_any(row, lowest(left), s->dirs))
+            s->losers |= bit(lowest(left));
+    s->losers &= ~s->damaged;
+}
+
+/* Rule 4. */
+static int make_winner(const struct merge_row *row, const struct sides *s, struct verdict *out, struct err *e)
+{
+    struct entry *w = &out->winner;
+    entry_copy(w, row->at[s->winner]);
+    w->path = row->path;
+    w->path_len = row->path_len;
+    w->flags = 0;
+    w->place = (struct entry_place){0};
+    w->origin = row->at[lowest(s->rivals)]->origin;
+    for (uint64_t left = s->held; left; left &= left - 1) {
+        const struct entry *at = row->at[lowest(left)];
+        if (at->first_seen < w->first_seen)
+            w->first_seen = at->first_seen;
+        if (version_join(&w->version, &at->version) < 0)
+            return err_set(e, ERR_FORMAT, "%.*s: more than %d members have changed it",
+                           (int)row->path_len, row->path, VERSION_MEMBERS_MAX);
+        if (entry_same_content(at, w) && !(s->damaged & bit(lowest(left))))
+            out->holders |= bit(lowest(left));
+    }
+    return 0;
+}
+
+static enum plan_reason why_content(const struct sides *s, const struct entry *at, const struct entry *winner,
+                                    unsigned i)
+{
+    if (!at)
+        return REASON_NEW;
+    if (s->damaged & bit(i))
+        return REASON_DAMAGED;
+    if (s->losers & bit(i))
+        return REASON_CONFLICT;
+    return at->kind != winner->kind ? REASON_KIND : REASON_CHANGED;
+}
+
+static void find_needs(const struct merge_row *row, const struct sides *s, struct verdict *out)
+{
+    for (uint64_t left = out->present; left; left &= left - 1) {
+        unsigned i = lowest(left);
+        const struct entry *at = row->at[i];
+        if (!(out->holders & bit(i))) {
+            out->need[i] = NEED_CONTENT;
+            out->reason[i] = (uint8_t)why_content(s, at, &out->winner, i);
+        } else if (!entry_same_meta(at, &out->winner)) {
+            out->need[i] = NEED_META;
+            out->reason[i] = REASON_META;
+        } else if (!entry_same_record(at, &out->winner)) {
+            out->need[i] = NEED_RECORD;
+        }
+    }
+}
+
+int reconcile(const struct merge_row *row, struct verdict *out, struct err *e)
+{
+    struct sides s;
+    out->skip = out->lost = out->conflict = false;
+    out->holders = out->present = out->had = 0;
+    if (!take_sides(row, out, &s)) {
+        out->skip = true;
+        return 0;
+    }
+    if (all_alike(row, &s)) { /* by far the most rows */
+        entry_copy(&out->winner, row->at[lowest(s.held)]);
+        out->winner.path = row->path;
+        out->winner.flags = 0;
+        out->winner.place = (struct entry_place){0};
+        out->holders = s.held;
+        for (uint64_t lack = out->present & ~s.held; lack; lack &= lack - 1) {
+            out->need[lowest(lack)] = NEED_CONTENT;
+            out->reason[lowest(lack)] = REASON_NEW;
+        }
+        return 0;
+    }
+    judge(row, &s);
+    int rc = make_winner(row, &s, out, e);
+    if (rc < 0)
+        return rc;
+    out->lost = out->holders == 0;
+    out->conflict = !out->lost && s.losers != 0;
+    if (!out->lost)
+        find_needs(row, &s, out);
+    return 0;
+}
+
+const char *plan_reason_text(enum plan_reason r)
+{
+    switch (r) {
+    case REASON_NONE: return "";
+    case REASON_NEW: return "new";
+    case REASON_CHANGED: return "changed";
+    case REASON_META: return "metadata";
+    case REASON_CONFLICT: return "conflict";
+    case REASON_KIND: return "kind changed";
+    case REASON_DAMAGED: return "damaged";
+    }
+    return "unknown";
+}

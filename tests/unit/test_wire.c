@@ -1,0 +1,256 @@
+/* Frames and messages: what arrives in any pieces is what was sent, and what is malformed is refused. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/store.h"
+#include "wire/message.h"
+
+struct line {
+    struct wire_out out;
+    struct wire_in in;
+    int pair[2];
+};
+
+static void open_line(struct line *l)
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, l->pair), 0);
+    wire_out_init(&l->out, l->pair[0]);
+    wire_in_init(&l->in, l->pair[1]);
+    l->in.greeted = true;
+}
+
+static void close_line(struct line *l)
+{
+    wire_out_close(&l->out);
+    wire_in_close(&l->in);
+    close(l->pair[0]);
+    close(l->pair[1]);
+}
+
+/* Sends what waits and takes the next frame in. */
+static struct frame carry(struct line *l)
+{
+    struct frame f;
+    struct err e;
+    assert_int_equal(wire_out_flush(&l->out), 0);
+    while (wire_in_frame(&l->in, &f, &e) == 0)
+        assert_true(wire_in_fill(&l->in) > 0);
+    return f;
+}
+
+static void greeting_in_any_pieces(void **state)
+{
+    (void)state;
+    struct wire_out out;
+    wire_out_init(&out, -1);
+    wire_out_greeting(&out, WIRE_CAP_FDS);
+    assert_int_equal(out.buf.len, WIRE_GREETING_LEN);
+    struct wire_in in = {.fd = -1};
+    struct wire_greeting g;
+    struct err e;
+    for (size_t i = 0; i < out.buf.len; i++) {
+        assert_int_equal(wire_in_greeting(&in, &g, &e), 0);
+        buf_put(&in.buf, out.buf.data + i, 1);
+    }
+    assert_int_equal(wire_in_greeting(&in, &g, &e), 1);
+    assert_int_equal(g.major, WIRE_MAJOR);
+    assert_int_equal(g.caps, WIRE_CAP_FDS);
+    wire_in_close(&in);
+    wire_out_close(&out);
+}
+
+static void greeting_refused(void **state)
+{
+    (void)state;
+    static const char noise[] = "Last login: today\nmore";
+    struct wire_in in = {.fd = -1};
+    struct wire_greeting g;
+    struct err e;
+    buf_put(&in.buf, noise, sizeof noise - 1);
+    assert_int_equal(wire_in_greeting(&in, &g, &e), ERR_PROTO);
+    assert_non_null(strstr(e.msg, "Last login: today"));
+    assert_null(strstr(e.msg, "more"));
+    wire_in_close(&in);
+
+    struct wire_out out;
+    wire_out_init(&out, -1);
+    wire_out_greeting(&out, 0);
+    out.buf.data[8] = 2; /* another major version */
+    in = (struct wire_in){.fd = -1};
+    buf_put(&in.buf, out.buf.data, out.buf.len);
+    assert_int_equal(wire_in_greeting(&in, &g, &e), ERR_PROTO);
+    assert_non_null(strstr(e.msg, "version 2"));
+    wire_in_close(&in);
+    wire_out_close(&out);
+}
+
+static void header_refused(void **state)
+{
+    (void)state;
+    static const struct { uint8_t b[8]; } bad[] = {
+        {{0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0}}, /* B5: a length of 2^32-1 */
+        {{0, 0, 0, 0x80, 1, 0, 0, 0}},
+        {{1, 0, 0x11, 0, 1, 0, 0, 0}},          /* one above the largest payload */
+        {{0, 0, 0, 0, 1, 1, 0, 0}},             /* the zero byte */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct wire_in in = {.fd = -1};
+        struct frame f;
+        struct err e;
+        buf_put(&in.buf, bad[i].b, sizeof bad[i].b);
+        assert_int_equal(wire_in_frame(&in, &f, &e), ERR_PROTO);
+        wire_in_close(&in);
+    }
+}
+
+static void descriptors_travel_with_their_frame(void **state)
+{
+    (void)state;
+    struct line l;
+    open_line(&l);
+    int fd[2];
+    assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
+    struct stat want, got;
+    assert_int_equal(fstat(fd[0], &want), 0);
+    wire_out_frame(&l.out, MSG_LIST, 0, NULL, 0);
+    assert_int_equal(wire_out_pass(&l.out, fd[0]), 0);
+    message_put_number(&l.out, MSG_LEND, 0, 7);
+    wire_out_frame(&l.out, MSG_BYE, 0, NULL, 0);
+    assert_int_equal(carry(&l).type, MSG_LIST);
+    struct frame f = carry(&l);
+    assert_int_equal(f.type, MSG_LEND);
+    int mine = wire_in_take_fd(&l.in);
+    assert_true(mine >= 0);
+    assert_int_equal(fstat(mine, &got), 0);
+    assert_int_equal(got.st_ino, want.st_ino);
+    assert_int_equal(wire_in_take_fd(&l.in), -1);
+    assert_int_equal(carry(&l).type, MSG_BYE);
+    close(mine);
+    close(fd[1]);
+    close_line(&l);
+}
+
+static void sample(struct entry *e)
+{
+    memset(e, 0, sizeof *e);
+    e->path = "a/b";
+    e->path_len = 3;
+    e->kind = ENTRY_FILE;
+    e->mode = 0644;
+    e->size = 5;
+    e->mtime = (struct stamp){1700000000, 5};
+    e->digest = digest_of("hello", 5);
+    uuid_random(&e->origin);
+    assert_int_equal(version_set(&e->version, &e->origin, 3), 0);
+}
+
+static void apply_round_trip(void **state)
+{
+    (void)state;
+    struct line l;
+    open_line(&l);
+    struct message_apply m = {.seq = 9, .how = STORE_CONTENT, .from = STORE_FROM_ROOT, .lender = 2}, got;
+    char path[PATH_LEN_MAX + 1];
+    struct err e;
+    sample(&m.entry);
+    message_put_apply(&l.out, 4, &m);
+    struct frame f = carry(&l);
+    assert_int_equal(f.channel, 4);
+    assert_int_equal(message_get_apply(&f, path, &got, &e), 0);
+    assert_int_equal(got.seq, 9);
+    assert_int_equal(got.lender, 2);
+    assert_string_equal(got.entry.path, "a/b");
+    assert_true(entry_same_content(&m.entry, &got.entry));
+    assert_true(entry_same_meta(&m.entry, &got.entry));
+    assert_true(entry_same_record(&m.entry, &got.entry));
+    close_line(&l);
+}
+
+/* Content that comes from nowhere, a directory that comes from somewhere, flags, numbers out of range. */
+static void apply_refused(void **state)
+{
+    (void)state;
+    static const struct { uint8_t how, from; enum entry_kind kind; unsigned flags; } bad[] = {
+        {STORE_CONTENT, STORE_FROM_NOWHERE, ENTRY_FILE, 0}, {STORE_CONTENT, STORE_FROM_ROOT, ENTRY_DIR, 0},
+        {STORE_META, STORE_FROM_SELF, ENTRY_FILE, 0},       {3, STORE_FROM_NOWHERE, ENTRY_FILE, 0},
+        {STORE_CONTENT, 4, ENTRY_FILE, 0},                  {STORE_META, 0, ENTRY_FILE, ENTRY_DAMAGED},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct line l;
+        open_line(&l);
+        struct message_apply m = {.seq = 1, .how = bad[i].how, .from = bad[i].from}, got;
+        char path[PATH_LEN_MAX + 1];
+        struct err e;
+        sample(&m.entry);
+        m.entry.kind = bad[i].kind;
+        m.entry.flags = bad[i].flags;
+        if (m.entry.kind == ENTRY_DIR) {
+            m.entry.size = 0;
+            m.entry.mtime = (struct stamp){0};
+            memset(&m.entry.digest, 0, sizeof m.entry.digest);
+        }
+        message_put_apply(&l.out, 0, &m);
+        struct frame f = carry(&l);
+        assert_int_equal(message_get_apply(&f, path, &got, &e), ERR_PROTO);
+        close_line(&l);
+    }
+}
+
+/* Every message, cut short at every byte and with a byte too many, is refused. */
+static void cut_short(void **state)
+{
+    (void)state;
+    struct wire_out out;
+    wire_out_init(&out, -1);
+    struct message_peer peer = {.address = "/srv/a", .address_len = 6};
+    struct message_opened m = {.flags = 7, .caps = 7, .group = "g", .group_len = 1, .peers = 1};
+    uuid_random(&m.id);
+    message_put_opened(&out, &m, &peer);
+    size_t n = out.buf.len - WIRE_HEADER_LEN;
+    for (size_t cut = 0; cut <= n + 1; cut++) {
+        uint8_t body[256] = {0};
+        memcpy(body, out.buf.data + WIRE_HEADER_LEN, n);
+        struct frame f = {MSG_OPENED, 0, rd_of(body, cut)};
+        struct message_opened got;
+        struct err e;
+        assert_int_equal(message_get_opened(&f, &got, &e), cut == n ? 0 : ERR_PROTO);
+    }
+    wire_out_close(&out);
+}
+
+static void had_bits(void **state)
+{
+    (void)state;
+    struct line l;
+    open_line(&l);
+    bool yes[11] = {true, false, true, [8] = true, [10] = true}, got[MSG_HAVE_MAX];
+    size_t n;
+    struct err e;
+    message_put_had(&l.out, yes, 11);
+    struct frame f = carry(&l);
+    assert_int_equal(message_get_had(&f, got, &n, &e), 0);
+    assert_int_equal(n, 11);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(got[i], yes[i]);
+    close_line(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greeting_in_any_pieces), cmocka_unit_test(greeting_refused),
+        cmocka_unit_test(header_refused),         cmocka_unit_test(descriptors_travel_with_their_frame),
+        cmocka_unit_test(apply_round_trip),       cmocka_unit_test(apply_refused),
+        cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
+    };
+    return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
+}
