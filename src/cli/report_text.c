@@ -1,0 +1,314 @@
+#include "cli/report_text.h"
+
+#include "base/log.h"
+#include "base/num.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+#define NAME_COLUMNS 30 /* a longer member name pushes its line out of the columns */
+
+static const char *plural(uint64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* ---- actions ---- */
+
+/* Columns that a name takes, measured by writing it where nobody looks. */
+static size_t name_columns(struct reporter *r, const char *name)
+{
+    struct output probe = {.fd = -1, .text = r->scratch};
+    probe.text.len = 0;
+    size_t columns = output_name(&probe, name);
+    r->scratch = probe.text;
+    return columns;
+}
+
+static bool itemised(const struct reporter *r)
+{
+    return !r->options->quiet && (r->options->verbose || r->options->dry_run);
+}
+
+static void text_begin(struct reporter *r, const char *group, const char *const *member, size_t members)
+{
+    size_t widest = 0;
+    for (size_t i = 0; i < members; i++) {
+        size_t columns = name_columns(r, member[i]);
+        if (columns > widest)
+            widest = columns;
+    }
+    r->width = widest < NAME_COLUMNS ? widest : NAME_COLUMNS;
+    r->actions = 0;
+    if (!itemised(r))
+        return;
+    output_str(r->out, "group ");
+    output_name(r->out, group);
+    for (size_t i = 0; i < members; i++) {
+        output_str(r->out, i ? ", " : ": ");
+        output_name(r->out, member[i]);
+    }
+    output_line(r->out);
+}
+
+static void pad(struct output *out, size_t columns, size_t width)
+{
+    for (; columns < width; columns++)
+        output_put(out, " ", 1);
+}
+
+static const char *color_of(const char *action)
+{
+    static const struct { const char *action, *code; } table[] = {
+        {"copy", "\033[32m"},     {"mkdir", "\033[32m"}, {"update", "\033[36m"}, {"adopt", "\033[36m"},
+        {"conflict", "\033[33m"}, {"prune", "\033[31m"}, {"delete", "\033[31m"}, {"trash", "\033[31m"},
+    };
+    for (size_t i = 0; i < COUNT(table); i++)
+        if (strcmp(table[i].action, action) == 0)
+            return table[i].code;
+    return "\033[0m";
+}
+
+/* Columns: action, from -> to, size, reason, and last the path, which may hold anything. */
+static void put_item(struct reporter *r, const struct sos_action *a)
+{
+    struct output *out = r->out;
+    char size[32];
+    if (r->color)
+        output_str(out, color_of(a->action));
+    output_printf(out, "%-8s", a->action);
+    if (r->color)
+        output_str(out, "\033[0m");
+    output_str(out, "  ");
+    pad(out, a->from ? output_name(out, a->from) : 0, r->width);
+    output_str(out, " -> ");
+    pad(out, output_name(out, a->to), r->width);
+    output_printf(out, "  %10s  %-12s  ", num_bytes(size, sizeof size, a->bytes), a->reason);
+    output_name(out, a->path);
+    if (strcmp(a->action, "mkdir") == 0)
+        output_put(out, "/", 1);
+    output_line(out);
+}
+
+static void put_conflict(struct reporter *r, const struct sos_action *a)
+{
+    struct output *out = r->out;
+    bool dry = r->options->dry_run;
+    output_str(out, "group ");
+    output_name(out, a->group);
+    output_str(out, ": conflict: ");
+    output_name(out, a->path);
+    output_str(out, ": ");
+    output_name(out, a->to);
+    output_str(out, dry ? " would get the version of " : " got the version of ");
+    output_name(out, a->from ? a->from : "another member");
+    output_str(out, dry ? "; its own would go to the trash of " : "; its own is in the trash of ");
+    output_name(out, a->to);
+    output_line(out);
+}
+
+static void text_action(struct reporter *r, const struct sos_action *a)
+{
+    r->actions++;
+    if (itemised(r))
+        put_item(r, a);
+    if (!r->options->quiet && strcmp(a->action, "conflict") == 0)
+        put_conflict(r, a);
+}
+
+/* ---- trouble ---- */
+
+void report_text_trouble(const struct sos_trouble *t)
+{
+    const char *part[] = {t->group ? "group " : "", t->group ? t->group : "", t->group ? ": " : "",
+                          t->member ? t->member : "", t->member ? ": " : "",
+                          t->path ? t->path : "", t->path ? ": " : ""};
+    void (*say)(const char *fmt, ...) = t->error ? log_error : log_note;
+    say("%s%s%s%s%s%s%s%s", part[0], part[1], part[2], part[3], part[4], part[5], part[6], t->message);
+}
+
+static void text_trouble(struct reporter *r, const struct sos_trouble *t)
+{
+    (void)r;
+    report_text_trouble(t);
+}
+
+/* ---- summary ---- */
+
+struct counted {
+    uint64_t n;
+    const char *done;        /* behind the number, in a run */
+    const char *would;       /* before the number, in a dry run */
+    const char *would_after; /* and behind it */
+    bool s;                  /* takes a plural s */
+};
+
+static void put_counts(struct output *out, const struct counted *c, size_t n, bool dry)
+{
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        if (c[i].n == 0)
+            continue;
+        output_str(out, any ? ", " : dry ? ": would " : ": ");
+        any = true;
+        output_printf(out, "%s%" PRIu64 "%s%s", dry ? c[i].would : "", c[i].n,
+                      dry ? c[i].would_after : c[i].done, c[i].s ? plural(c[i].n) : "");
+    }
+}
+
+/* What a status adds to a summary's head. */
+static const char *state_of(enum sos_status status)
+{
+    static const char *const name[] = {
+        [SOS_OK] = "",
+        [SOS_USAGE] = "refused, ",
+        [SOS_FAILED] = "failed, ",
+        [SOS_PARTIAL] = "done in part, ",
+        [SOS_COPIES] = "wrong number of copies, ",
+        [SOS_LOCKED] = "locked by another run, ",
+        [SOS_GUARD] = "held back by a guard, ",
+    };
+    return (size_t)status < COUNT(name) ? name[status] : "failed, ";
+}
+
+static uint64_t deeds_of(const struct sos_summary *s)
+{
+    return s->copied + s->updated + s->adopted + s->pruned + s->deleted + s->conflicts;
+}
+
+static void put_deeds(struct reporter *r, const struct sos_summary *s)
+{
+    uint64_t counted = deeds_of(s);
+    /* Directories are told as actions, but are not in the counts. */
+    uint64_t dirs = r->actions > counted ? r->actions - counted : 0;
+    const struct counted deeds[] = {
+        {s->copied, " copied", "copy ", "", false},
+        {s->updated, " updated", "update ", "", false},
+        {s->adopted, " adopted", "adopt ", "", false},
+        {s->pruned, " pruned", "prune ", "", false},
+        {s->deleted, " deleted", "delete ", "", false},
+        {s->conflicts, " conflict", "settle ", " conflict", true},
+        {dirs, dirs == 1 ? " directory" : " directories", "make or change ",
+         dirs == 1 ? " directory" : " directories", false},
+    };
+    put_counts(r->out, deeds, COUNT(deeds), s->dry_run);
+}
+
+static void put_problems(struct output *out, const struct sos_summary *s)
+{
+    if (s->failed)
+        output_printf(out, ", %" PRIu64 " failed", s->failed);
+    if (s->under_replicated)
+        output_printf(out, ", %" PRIu64 " with too few copies", s->under_replicated);
+}
+
+static const char *summary_color(enum sos_status status)
+{
+    if (status == SOS_OK)
+        return "\033[32m";
+    return status == SOS_PARTIAL || status == SOS_COPIES ? "\033[33m" : "\033[31m";
+}
+
+static void put_head(struct reporter *r, const struct sos_summary *s, bool idle)
+{
+    struct output *out = r->out;
+    output_str(out, "group ");
+    if (r->color)
+        output_str(out, summary_color(s->status));
+    output_name(out, s->group);
+    if (r->color)
+        output_str(out, "\033[0m");
+    output_str(out, s->dry_run ? ": dry run, " : ": ");
+    output_str(out, idle && s->status == SOS_OK ? "in step, " : state_of(s->status));
+    output_printf(out, "%u member%s", s->members, plural(s->members));
+    if (s->unreachable)
+        output_printf(out, " (%u unreachable)", s->unreachable);
+    output_printf(out, ", %" PRIu64 " object%s", s->objects, plural(s->objects));
+}
+
+static void put_bytes(struct output *out, const char *what, uint64_t bytes)
+{
+    char text[32];
+    output_printf(out, "  %s: %s (%" PRIu64 " bytes)", what, num_bytes(text, sizeof text, bytes), bytes);
+}
+
+static void put_stats(struct output *out, const struct sos_summary *s)
+{
+    double rate = s->seconds > 0 ? (double)s->literal_bytes / s->seconds : 0;
+    char text[32];
+    put_bytes(out, s->dry_run ? "content to move" : "content moved", s->literal_bytes);
+    if (!s->dry_run && rate >= 1 && rate < 1e18)
+        output_printf(out, ", %s/s", num_bytes(text, sizeof text, (uint64_t)rate));
+    output_line(out);
+    put_bytes(out, "on the links", s->wire_bytes);
+    output_line(out);
+    output_printf(out, "  failed %" PRIu64 ", with too few copies %" PRIu64 ", members unreachable %u",
+                  s->failed, s->under_replicated, s->unreachable);
+    output_line(out);
+}
+
+static const char *idle_text(const struct sos_summary *s)
+{
+    if (s->status == SOS_OK)
+        return ", nothing to do";
+    return s->dry_run ? ", would do nothing" : ", nothing done";
+}
+
+static void text_summary(struct reporter *r, const struct sos_summary *s)
+{
+    struct output *out = r->out;
+    bool idle = r->actions == 0 && deeds_of(s) == 0;
+    char moved[32];
+    if (r->options->quiet && s->status == SOS_OK)
+        return;
+    put_head(r, s, idle);
+    if (idle)
+        output_str(out, idle_text(s));
+    else
+        put_deeds(r, s);
+    put_problems(out, s);
+    num_bytes(moved, sizeof moved, s->literal_bytes);
+    if (s->literal_bytes)
+        output_printf(out, ", %s%s", s->dry_run ? "moving " : "", moved);
+    output_printf(out, idle || s->dry_run ? " (%.*f s)" : " in %.*f s", s->seconds < 1 ? 2 : 1, s->seconds);
+    output_line(out);
+    if (r->options->stats)
+        put_stats(out, s);
+    output_flush(out);
+}
+
+/* ---- manifest ---- */
+
+char *report_text_time(char out[64], struct stamp t)
+{
+    time_t sec = (time_t)t.sec;
+    struct tm tm;
+    if (!gmtime_r(&sec, &tm))
+        snprintf(out, 64, "@%" PRId64 ".%09" PRIu32, t.sec, t.nsec);
+    else
+        snprintf(out, 64, "%04lld-%02d-%02dT%02d:%02d:%02d.%09" PRIu32 "Z", 1900LL + tm.tm_year,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, t.nsec);
+    return out;
+}
+
+static void text_object(struct reporter *r, const struct entry *e)
+{
+    static const char letter[] = {[ENTRY_FILE] = 'f', [ENTRY_LINK] = 'l', [ENTRY_DIR] = 'd'};
+    char when[64] = "-", hex[2 * DIGEST_LEN + 1] = "-";
+    if (e->kind != ENTRY_DIR) {
+        report_text_time(when, e->mtime);
+        digest_hex(hex, &e->digest);
+    }
+    output_printf(r->out, "%c %04o %14" PRIu64 " %-30s %-32s ", letter[e->kind], e->mode, e->size, when, hex);
+    output_name(r->out, e->path);
+    output_line(r->out);
+}
+
+void report_text_init(struct reporter *r, struct output *out, const struct options *options, bool color)
+{
+    static const struct reporter_ops ops = {text_begin, text_action, text_trouble, text_summary, text_object};
+    *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
+}

@@ -1,0 +1,39 @@
+/*
+ * What a run tells, put into words: one table of functions, so that a command need
+ * not know whether people or programs read it.
+ */
+#ifndef CLI_REPORTER_H
+#define CLI_REPORTER_H
+
+#include "cli/options.h"
+#include "cli/output.h"
+#include "object/entry.h"
+#include "sos-sync.h"
+
+struct reporter;
+
+struct reporter_ops {
+    /* A group is about to be run. */
+    void (*begin)(struct reporter *r, const char *group, const char *const *member, size_t members);
+    void (*action)(struct reporter *r, const struct sos_action *a);
+    void (*trouble)(struct reporter *r, const struct sos_trouble *t); /* group NULL: of no group */
+    void (*summary)(struct reporter *r, const struct sos_summary *s);
+    void (*object)(struct reporter *r, const struct entry *e);        /* one object of a manifest */
+};
+
+struct reporter {
+    const struct reporter_ops *ops;
+    struct output *out;              /* borrowed, as are options */
+    const struct options *options;
+    bool color;                      /* on standard output */
+    uint64_t actions;                /* told since begin */
+    size_t width;                    /* columns of the longest member name, within reason */
+    struct buf scratch;
+};
+
+void reporter_free(struct reporter *r);
+
+/* An error that belongs to no group or to the whole of one: usage, configuration. group may be NULL. */
+void reporter_error(struct reporter *r, const char *group, const char *message);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * Digests of many files at a time, by several threads. Whoever calls does his share of the work,
+ * and alone hears of progress. Threads are started when first there is work for two.
+ */
+#ifndef STORE_SCAN_HASH_H
+#define STORE_SCAN_HASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "object/entry.h"
+
+enum scan_outcome {
+    SCAN_HASHED,     /* seen has the digest, and is what stat says of the file that was read */
+    SCAN_GONE,
+    SCAN_UNSTEADY,   /* it changed each time while it was read */
+    SCAN_UNREADABLE, /* sys tells why */
+};
+
+struct scan_job {
+    int dir;            /* borrowed: a descriptor of the directory that holds it */
+    const char *name;   /* in there */
+    struct entry *seen; /* the file as scan_judge_stat saw it; only the worker touches it while a run lasts */
+    enum scan_outcome outcome;
+    int sys; /* errno */
+};
+
+/*
+ * Called by the thread that called scan_hash_run, often; bytes: read so far by all runs of the pool. <0
+ * stops the run.
+ */
+typedef int scan_tick(void *ctx, uint64_t bytes);
+
+struct scan_pool;
+/* threads: all in all, the caller's too; 0: as many as there are cores. */
+struct scan_pool *scan_hash_new(unsigned threads, scan_tick *tick, void *ctx);
+void scan_hash_free(struct scan_pool *pool);
+
+/* 0 when every job has an outcome, or what tick returned: outcomes mean nothing then. */
+int scan_hash_run(struct scan_pool *pool, struct scan_job *job, size_t jobs);
+
+/*
+ * An open file from its offset to its end, through buf. It is an end, too, when more than max bytes came or
+ * stop (if not NULL) returned non-zero; it is asked after each read. -1 with errno.
+ */
+int scan_hash_stream(int fd, struct digest_state *state, void *buf, size_t cap, uint64_t max,
+                     int (*stop)(void *ctx, size_t n), void *ctx, struct digest *out, uint64_t *size);
+
+#endif

@@ -1,0 +1,178 @@
+#include "store/scan_judge.h"
+
+#include "store/scan.h"
+
+static struct stamp stamp_of(struct timespec t)
+{
+    return (struct stamp){t.tv_sec, (uint32_t)t.tv_nsec};
+}
+
+bool scan_judge_stat(struct entry *seen, const struct stat *st)
+{
+    bool dir = S_ISDIR(st->st_mode), link = S_ISLNK(st->st_mode);
+    if (!dir && !link && !S_ISREG(st->st_mode))
+        return false;
+    seen->kind = dir ? ENTRY_DIR : link ? ENTRY_LINK : ENTRY_FILE;
+    seen->flags = 0;
+    seen->mode = link ? ENTRY_MODE_MAX : st->st_mode & ENTRY_MODE_MAX;
+    seen->size = dir ? 0 : (uint64_t)st->st_size;
+    seen->mtime = dir ? (struct stamp){0, 0} : stamp_of(st->st_mtim);
+    seen->digest = (struct digest){{0}};
+    seen->origin = (struct uuid){{0}};
+    seen->first_seen = 0;
+    seen->place = (struct entry_place){.dev = st->st_dev, .ino = st->st_ino};
+    if (!dir)
+        seen->place.ctime = stamp_of(st->st_ctim);
+    seen->version.n = 0;
+    return true;
+}
+
+static bool same_file(const struct entry *a, const struct entry *b)
+{
+    return a->place.ino == b->place.ino && a->place.dev == b->place.dev &&
+           clock_cmp(a->place.ctime, b->place.ctime) == 0;
+}
+
+bool scan_judge_same(const struct entry *a, const struct entry *b)
+{
+    return a->kind == b->kind && a->size == b->size && clock_cmp(a->mtime, b->mtime) == 0 && same_file(a, b);
+}
+
+/* An entry without a version was made for what could not be read: its content says nothing. */
+static bool speaks(const struct entry *e)
+{
+    return e && e->version.n > 0;
+}
+
+/* Would any change that leaves the usual traces show in what stat tells? */
+static bool untouched(const struct entry *seen, const struct entry *known)
+{
+    return speaks(known) && known->place.ino != 0 && !known->place.racy && scan_judge_same(seen, known);
+}
+
+static bool completed(const struct entry *intent)
+{
+    return intent && intent->place.ino != 0;
+}
+
+const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct entry *seen,
+                                     const struct history_at *at)
+{
+    if (j->checksum)
+        return NULL;
+    if (completed(at->intent) && untouched(seen, at->intent))
+        return at->intent;
+    if (at->recorded && untouched(seen, at->recorded) && !(at->recorded->flags & ENTRY_DAMAGED))
+        return at->recorded;
+    return NULL;
+}
+
+static bool same_object(const struct entry *seen, const struct entry *known)
+{
+    return speaks(known) && entry_same_content(seen, known) && entry_same_meta(seen, known);
+}
+
+/* The entry of history that seen is another look at, or NULL. An intent may have renewed only the record. */
+static const struct entry *match(const struct entry *seen, const struct history_at *at)
+{
+    bool rec = same_object(seen, at->recorded);
+    if (same_object(seen, at->intent) &&
+        (!rec || version_compare(&at->intent->version, &at->recorded->version) == VERSION_AFTER))
+        return at->intent;
+    return rec ? at->recorded : NULL;
+}
+
+/*
+ * Whoever recorded a directory may have noted its times. They mean nothing, and are no reason for a new
+ * manifest.
+ */
+static void keep_dir_place(struct entry *seen, const struct entry *known)
+{
+    if (seen->kind == ENTRY_DIR && known->kind == ENTRY_DIR && seen->place.ino == known->place.ino &&
+        seen->place.dev == known->place.dev)
+        seen->place = known->place;
+}
+
+static void take_record(struct entry *seen, const struct entry *from)
+{
+    version_copy(&seen->version, &from->version);
+    seen->origin = from->origin;
+    seen->first_seen = from->first_seen;
+}
+
+/*
+ * A change that no other member made. It follows what was last in place here, for certain: an intent only
+ * if it was seen through.
+ */
+static enum scan_verdict local_change(const struct scan_judge *j, struct entry *seen,
+                                      const struct history_at *at)
+{
+    const struct entry *base = completed(at->intent) ? at->intent : at->recorded;
+    uint64_t count = j->floor;
+    seen->version.n = 0;
+    seen->origin = j->self;
+    seen->first_seen = j->now.sec;
+    if (speaks(base))
+        take_record(seen, base);
+    for (int i = 0; i < 2; i++) {
+        const struct entry *e = i ? at->intent : at->recorded;
+        uint64_t own = e ? version_count(&e->version, &j->self) : 0;
+        count = own > count ? own : count;
+    }
+    return version_set(&seen->version, &j->self, count + 1) < 0 ? SCAN_FULL : SCAN_FINE;
+}
+
+enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *seen,
+                                    const struct history_at *at)
+{
+    const struct entry *same = match(seen, at);
+    const struct entry *last = completed(at->intent) ? at->intent : at->recorded;
+    seen->flags = 0;
+    if (!same && seen->kind != ENTRY_DIR && last && untouched(seen, last)) {
+        const char *path = seen->path;
+        entry_copy(seen, last);
+        seen->path = path;
+        seen->flags = ENTRY_DAMAGED;
+        return SCAN_DAMAGED;
+    }
+    if (seen->kind != ENTRY_DIR)
+        seen->place.racy = clock_within(seen->mtime, j->now, SCAN_RACY_SECONDS) ||
+                           clock_within(seen->place.ctime, j->now, SCAN_RACY_SECONDS);
+    else if (at->recorded)
+        keep_dir_place(seen, at->recorded);
+    if (!same)
+        return local_change(j, seen, at);
+    take_record(seen, same);
+    return SCAN_FINE;
+}
+
+void scan_judge_unknown(struct entry *seen, const struct history_at *at)
+{
+    const struct entry *last = completed(at->intent) ? at->intent : at->recorded;
+    const char *path = seen->path;
+    if (last && last->kind == seen->kind) {
+        entry_copy(seen, last);
+        seen->path = path;
+        seen->flags &= ~(unsigned)ENTRY_HIDDEN;
+    } else {
+        seen->digest = (struct digest){{0}};
+        seen->place = (struct entry_place){0};
+        seen->version.n = 0;
+        seen->origin = (struct uuid){{0}};
+        seen->first_seen = 0;
+        if (last)
+            take_record(seen, last);
+        if (entry_check(seen, NULL) < 0) {
+            seen->size = seen->kind == ENTRY_LINK;
+            seen->mtime = (struct stamp){0, 0};
+        }
+    }
+    seen->flags |= ENTRY_UNKNOWN;
+}
+
+bool scan_judge_unchanged(const struct entry *a, const struct entry *b)
+{
+    return a->kind == b->kind && a->flags == b->flags && a->mode == b->mode && a->size == b->size &&
+           clock_cmp(a->mtime, b->mtime) == 0 && digest_same(&a->digest, &b->digest) && same_file(a, b) &&
+           a->place.racy == b->place.racy && entry_same_record(a, b);
+}

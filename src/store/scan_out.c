@@ -1,0 +1,229 @@
+#include "store/scan_out.h"
+
+#include "base/mem.h"
+#include "base/path.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS 200
+
+void scan_out_init(struct scan_out *o, const struct scan_args *args, struct manifest_writer *writer,
+                   struct store_scan *report, struct err *e)
+{
+    o->args = args;
+    o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum};
+    o->writer = writer;
+    o->report = report;
+    o->e = e;
+    o->batch = NULL;
+    o->pool = NULL;
+    o->objects = o->bytes = 0;
+    o->ticked = clock_mono_ms();
+}
+
+void scan_out_end(struct scan_out *o)
+{
+    scan_hash_free(o->pool);
+    scan_batch_free(o->batch);
+}
+
+void scan_out_problem(struct scan_out *o, const char *path, const char *text, int sys)
+{
+    struct err why;
+    errno = sys;
+    if (sys)
+        err_sys(&why, "%s", text);
+    o->args->watch->problem(o->args->watch->ctx, true, path, sys ? why.msg : text);
+    o->report->problems++;
+}
+
+int scan_out_tick(struct scan_out *o)
+{
+    int64_t now = clock_mono_ms();
+    if (now - o->ticked < TICK_MS)
+        return 0;
+    o->ticked = now;
+    int rc = o->args->watch->progress(o->args->watch->ctx, o->objects, o->bytes);
+    return rc < 0 ? err_set(o->e, rc, "the scan was stopped") : 0;
+}
+
+static int tick_hashing(void *ctx, uint64_t bytes)
+{
+    struct scan_out *o = ctx;
+    o->bytes = bytes;
+    return scan_out_tick(o);
+}
+
+/* ---- into the manifest ---- */
+
+/* What the format does not allow is left out, and told. */
+static int write_entry(struct scan_out *o, const struct entry *e)
+{
+    struct err why;
+    int rc = manifest_writer_put(o->writer, e, &why);
+    if (rc == ERR_FORMAT) {
+        scan_out_problem(o, e->path, why.msg, 0);
+        history_gone(o->args->history, e);
+        return 0;
+    }
+    if (rc < 0 && o->e)
+        *o->e = why;
+    return rc;
+}
+
+/* In order, behind what waits. e may be o->now. */
+static int put(struct scan_out *o, const struct entry *e)
+{
+    if (!o->batch || o->batch->items == 0)
+        return write_entry(o, e);
+    scan_batch_add(o->batch, e);
+    return scan_batch_full(o->batch) ? scan_out_flush(o) : 0;
+}
+
+static void compare(struct scan_out *o, const struct entry *e, const struct entry *recorded)
+{
+    if (!recorded || !scan_judge_unchanged(e, recorded))
+        o->report->changed = true;
+}
+
+static void damaged(struct scan_out *o, const char *path)
+{
+    o->args->watch->problem(o->args->watch->ctx, true, path,
+                            "content is damaged: it differs, though nothing says that it was changed");
+}
+
+/* Makes o->now the entry that is to be put. */
+static void complete(struct scan_out *o, const struct history_at *at)
+{
+    enum scan_verdict verdict = scan_judge_record(&o->judge, &o->now, at);
+    if (verdict == SCAN_DAMAGED)
+        damaged(o, o->now.path);
+    if (verdict == SCAN_FULL) {
+        scan_out_problem(o, o->now.path, "was changed by too many members", 0);
+        scan_judge_unknown(&o->now, at);
+    }
+    compare(o, &o->now, at->recorded);
+}
+
+int scan_out_seen(struct scan_out *o, const struct history_at *at)
+{
+    complete(o, at);
+    return put(o, &o->now);
+}
+
+int scan_out_unread(struct scan_out *o, const struct history_at *at)
+{
+    scan_judge_unknown(&o->now, at);
+    compare(o, &o->now, at->recorded);
+    return put(o, &o->now);
+}
+
+int scan_out_known(struct scan_out *o, const struct entry *known, const struct history_at *at)
+{
+    const unsigned clear = ENTRY_HIDDEN | ENTRY_UNKNOWN;
+    if (known == at->recorded && !(known->flags & clear))
+        return put(o, known); /* by far the most */
+    entry_copy(&o->now, known);
+    o->now.flags &= ~clear;
+    o->report->changed = true;
+    return put(o, &o->now);
+}
+
+/* ---- what waits ---- */
+
+int scan_out_job(struct scan_out *o, const struct history_at *at, struct scan_dir *dir)
+{
+    if (!o->batch)
+        o->batch = scan_batch_new();
+    scan_batch_add_job(o->batch, &o->now, at, dir);
+    return scan_batch_full(o->batch) ? scan_out_flush(o) : 0;
+}
+
+static int write_hashed(struct scan_out *o, const struct scan_item *item)
+{
+    const struct scan_job *job = item->job;
+    entry_copy(&o->now, item->entry);
+    switch (job->outcome) {
+    case SCAN_GONE:
+        if (item->at.recorded)
+            history_gone(o->args->history, item->at.recorded);
+        return 0;
+    case SCAN_HASHED:
+        o->report->hashed++;
+        o->report->hashed_bytes += o->now.size;
+        complete(o, &item->at);
+        return write_entry(o, &o->now);
+    case SCAN_UNSTEADY:
+        scan_out_problem(o, o->now.path, SCAN_OUT_UNSTEADY, 0);
+        break;
+    case SCAN_UNREADABLE:
+        scan_out_problem(o, o->now.path, "cannot be read", job->sys);
+        break;
+    }
+    scan_judge_unknown(&o->now, &item->at);
+    compare(o, &o->now, item->at.recorded);
+    return write_entry(o, &o->now);
+}
+
+int scan_out_flush(struct scan_out *o)
+{
+    struct scan_batch *b = o->batch;
+    if (!b || b->items == 0)
+        return 0;
+    if (!o->pool)
+        o->pool = scan_hash_new(o->args->threads, tick_hashing, o);
+    int rc = scan_hash_run(o->pool, b->job, b->jobs);
+    for (size_t i = 0; rc == 0 && i < b->items; i++)
+        rc = b->item[i].job ? write_hashed(o, &b->item[i]) : write_entry(o, b->item[i].entry);
+    scan_batch_clear(b);
+    return rc;
+}
+
+/* ---- what is not looked at ---- */
+
+/* The path of the last directory that was found to be excluded, while entries below it come. */
+struct hidden {
+    size_t len; /* 0: none */
+    char path[PATH_LEN_MAX + 1];
+};
+
+/* Filters hold where nothing is seen, too. */
+static void filter(const struct scan_out *o, struct entry *e, struct hidden *h)
+{
+    bool below = h->len > 0 && path_below(e->path, e->path_len, h->path, h->len);
+    e->flags &= ~(unsigned)ENTRY_HIDDEN;
+    if (!below && !filter_excludes(o->args->filter, e->path, e->path_len, e->kind == ENTRY_DIR))
+        return;
+    e->flags |= ENTRY_HIDDEN;
+    if (below)
+        return;
+    memcpy(h->path, e->path, e->path_len);
+    h->len = e->path_len;
+}
+
+int scan_out_carry(struct scan_out *o, const char *path, size_t len, unsigned flag, size_t *count)
+{
+    struct hidden *h = mem_alloc(sizeof *h);
+    const struct entry *from;
+    size_t n = 0;
+    int rc;
+    h->len = 0;
+    while ((rc = history_carry(o->args->history, path, len, &from, o->e)) > 0) {
+        entry_copy(&o->now, from);
+        if (flag != ENTRY_HIDDEN)
+            filter(o, &o->now, h);
+        o->now.flags |= flag;
+        if (o->now.flags != from->flags)
+            o->report->changed = true;
+        n++;
+        o->objects++;
+        if ((rc = put(o, &o->now)) < 0 || (rc = scan_out_tick(o)) < 0)
+            break;
+    }
+    free(h);
+    if (count)
+        *count = n;
+    return rc;
+}
