@@ -143,7 +143,11 @@ static int read_piece(struct outgoing *o, struct err *e)
         if (rc < 0 || o->left > 0)
             return rc;
     }
-    /* The end; or the file shrank or failed, then padding follows and the digest will tell the target. */
+    /* The end; or the file shrank or failed, then zeros follow, piece by piece, and the digest will tell the target. */
+    o->left = 0;
+    int more = archive_out_pad(o->archive, MSG_DATA_MAX, e);
+    if (more != 0)
+        return more < 0 ? more : 0;
     if (o->fd >= 0)
         close(o->fd);
     o->fd = -1;

@@ -1,0 +1,88 @@
+#include "object/entry.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+void entry_copy(struct entry *to, const struct entry *from)
+{
+    if (to == from)
+        return;
+    memcpy(to, from, offsetof(struct entry, version));
+    version_copy(&to->version, &from->version);
+}
+
+static bool time_fits(int64_t sec)
+{
+    return sec >= -ENTRY_TIME_MAX && sec <= ENTRY_TIME_MAX;
+}
+
+static bool stamp_fits(struct stamp t)
+{
+    return time_fits(t.sec) && t.nsec <= 999999999;
+}
+
+static int check_kind(const struct entry *e, struct err *err)
+{
+    static const struct digest no_digest;
+    switch (e->kind) {
+    case ENTRY_FILE:
+        if (e->size > ENTRY_SIZE_MAX)
+            return err_set(err, ERR_FORMAT, "file of %" PRIu64 " bytes", e->size);
+        return 0;
+    case ENTRY_LINK:
+        if (e->size < 1 || e->size > ENTRY_TARGET_MAX)
+            return err_set(err, ERR_FORMAT, "symlink with a target of %" PRIu64 " bytes", e->size);
+        if (e->mode != ENTRY_MODE_MAX)
+            return err_set(err, ERR_FORMAT, "symlink of mode %o", e->mode);
+        return 0;
+    case ENTRY_DIR:
+        if (e->size || e->mtime.sec || e->mtime.nsec || !digest_same(&e->digest, &no_digest))
+            return err_set(err, ERR_FORMAT, "directory with size, time or digest");
+        return 0;
+    }
+    return err_set(err, ERR_FORMAT, "object of unknown kind %d", (int)e->kind);
+}
+
+int entry_check(const struct entry *e, struct err *err)
+{
+    int rc = check_kind(e, err);
+    if (rc < 0)
+        return rc;
+    if (e->flags & ~(unsigned)(ENTRY_HIDDEN | ENTRY_DAMAGED | ENTRY_UNKNOWN))
+        return err_set(err, ERR_FORMAT, "unknown flags %x", e->flags);
+    if (e->mode > ENTRY_MODE_MAX)
+        return err_set(err, ERR_FORMAT, "mode %o is more than permissions", e->mode);
+    if (!stamp_fits(e->mtime) || !stamp_fits(e->place.ctime) || !time_fits(e->first_seen))
+        return err_set(err, ERR_FORMAT, "time out of range");
+    return 0;
+}
+
+bool entry_same_content(const struct entry *a, const struct entry *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    return a->kind == ENTRY_DIR || (a->size == b->size && digest_same(&a->digest, &b->digest));
+}
+
+bool entry_same_meta(const struct entry *a, const struct entry *b)
+{
+    if (a->kind != b->kind || (a->kind != ENTRY_LINK && a->mode != b->mode))
+        return false;
+    return a->kind == ENTRY_DIR || clock_cmp(a->mtime, b->mtime) == 0;
+}
+
+bool entry_same_record(const struct entry *a, const struct entry *b)
+{
+    return a->first_seen == b->first_seen && uuid_same(&a->origin, &b->origin) &&
+           version_same(&a->version, &b->version);
+}
+
+const char *entry_kind_name(enum entry_kind kind)
+{
+    switch (kind) {
+    case ENTRY_FILE: return "file";
+    case ENTRY_LINK: return "symlink";
+    case ENTRY_DIR: return "directory";
+    }
+    return "unknown";
+}
