@@ -81,12 +81,13 @@ fuzz: deps-test ## run each fuzz target for FUZZ_SECONDS (60)
 	    REPLAY= FUZZ_LINK=-fsanitize=fuzzer
 
 fuzz-run: $(FUZZ)
-	@set -e; for t in $(FUZZ); do \
+	@failed=; for t in $(FUZZ); do \
 	    name=$${t##*/fuzz_}; mkdir -p $(BUILD)/found/$$name; \
 	    corpus=; if [ -d tests/corpus/$$name ]; then corpus=tests/corpus/$$name; fi; \
 	    echo "== $$name"; \
 	    $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
-	        -artifact_prefix=$(BUILD)/crash-$$name- $(BUILD)/found/$$name $$corpus; done
+	        -artifact_prefix=$(BUILD)/crash-$$name- $(BUILD)/found/$$name $$corpus || failed="$$failed $$name"; done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 lint: ## check the manual pages
 	mandoc -T lint -W warning $(MAN)

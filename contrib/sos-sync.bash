@@ -1,0 +1,41 @@
+# bash completion for sos-sync
+# shellcheck shell=bash
+
+_sos_sync() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words
+
+    COMPREPLY=()
+    [ "$before" != "=" ] || before=${COMP_WORDS[COMP_CWORD - 2]}
+    [ "$word" != "=" ] || word=
+    case $before in
+    --fsync) words="batch always none" ;;
+    --color) words="auto always never" ;;
+    --format) words="text json mtree" ;;
+    --exclude | --include | --timeout | --threads | --group | --adopt) return ;;
+    --config | --exclude-from | --include-from)
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+        ;;
+    --state-dir)
+        mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        return
+        ;;
+    *)
+        case $word in
+        -*)
+            words="--adopt --checksum --color --config --dry-run --exclude --exclude-from --format --fsync --group
+                --help --include --include-from --json --mtree --no-progress --progress --quiet --state-dir --stats
+                --threads --through --timeout --verbose --version"
+            ;;
+        *)
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
+            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest agent" -- "$word")
+            return
+            ;;
+        esac
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
+complete -o filenames -F _sos_sync sos-sync

@@ -1,0 +1,133 @@
+#include "store/content.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define BUF_SIZE (256u << 10)
+#define TICK_MS 1000
+
+struct content {
+    const struct store_watch *watch;
+    struct digest_state *state;
+    uint8_t *buf;
+    uint64_t got;         /* bytes so far */
+    bool whole;           /* digest is that of everything: it came in one piece */
+    struct digest digest;
+};
+
+struct content *content_new(const struct store_watch *watch)
+{
+    struct content *c = mem_zalloc(sizeof *c);
+    c->watch = watch;
+    c->state = digest_new();
+    c->buf = mem_alloc(BUF_SIZE);
+    return c;
+}
+
+void content_free(struct content *c)
+{
+    if (!c)
+        return;
+    digest_free(c->state);
+    free(c->buf);
+    free(c);
+}
+
+void content_begin(struct content *c)
+{
+    c->got = 0;
+    c->whole = false;
+}
+
+static int too_long(struct err *e, const struct entry *want)
+{
+    return err_set(e, ERR_CHANGED, "content is longer than %" PRIu64 " bytes; the source changed while it was read",
+                   want->size);
+}
+
+/* One piece: digested, and written unless to is -1. */
+static int take(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)
+{
+    if (n > want->size - c->got)
+        return too_long(e, want);
+    if (c->got == 0 && n == want->size) {
+        c->digest = digest_of(p, n);
+        c->whole = true;
+    } else {
+        if (c->got == 0)
+            digest_reset(c->state);
+        digest_add(c->state, p, n);
+    }
+    c->got += n;
+    return to >= 0 && file_write(to, p, n) < 0 ? err_sys(e, "write") : 0;
+}
+
+int content_add(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)
+{
+    return n ? take(c, to, want, p, n, e) : 0;
+}
+
+int content_end(struct content *c, const struct entry *want, struct err *e)
+{
+    if (c->got != want->size)
+        return err_set(e, ERR_CHANGED, "content has %" PRIu64 " bytes instead of %" PRIu64
+                       "; the source changed while it was read", c->got, want->size);
+    if (want->size == 0)
+        c->digest = digest_of("", 0);
+    else if (!c->whole)
+        c->digest = digest_end(c->state);
+    if (!digest_same(&c->digest, &want->digest))
+        return err_set(e, ERR_CHANGED, "content did not match its digest; the source changed while it was read");
+    return 0;
+}
+
+/*
+ * Read and write, never copy_file_range or a reflink: two members that shared their
+ * blocks would both be lost with one bad block.
+ */
+static int pass(struct content *c, int to, int from, const struct entry *want, bool *stopped, struct err *e)
+{
+    int64_t tick = want->size > BUF_SIZE ? clock_mono_ms() : 0;
+    off_t at = 0;
+    content_begin(c);
+    for (;;) {
+        uint64_t left = want->size - c->got;
+        size_t ask = left < BUF_SIZE ? (size_t)left + 1 : BUF_SIZE; /* one more, to see the end in the same call */
+        ssize_t n = pread(from, c->buf, ask, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(e, "read");
+        int rc = n ? take(c, to, want, c->buf, (size_t)n, e) : 0;
+        if (rc < 0)
+            return rc;
+        if (n == 0 || ((size_t)n < ask && c->got == want->size))
+            return content_end(c, want, e);
+        at += n;
+        int64_t now = clock_mono_ms();
+        if (now - tick >= TICK_MS) {
+            tick = now;
+            rc = c->watch->progress(c->watch->ctx, 0, c->got);
+            if (rc < 0) {
+                *stopped = true;
+                return err_set(e, rc, "the run was stopped");
+            }
+        }
+    }
+}
+
+int content_copy(struct content *c, int to, int from, const struct entry *want, bool *stopped, struct err *e)
+{
+    return pass(c, to, from, want, stopped, e);
+}
+
+int content_verify(struct content *c, int fd, const struct entry *want, bool *stopped, struct err *e)
+{
+    return pass(c, -1, fd, want, stopped, e);
+}

@@ -1,0 +1,29 @@
+/* Moves content between descriptors, digesting it on the way. Compares with what it should be. */
+#ifndef STORE_CONTENT_H
+#define STORE_CONTENT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "object/entry.h"
+#include "store/store.h"
+
+struct content;
+
+struct content *content_new(const struct store_watch *watch); /* borrowed */
+void content_free(struct content *c);
+
+/*
+ * Copies from (at its start) to to (at its start). ERR_CHANGED when size or digest are not those of want;
+ * ERR_SYS; whatever watch->progress stopped it with, and then *stopped is set.
+ */
+int content_copy(struct content *c, int to, int from, const struct entry *want, bool *stopped, struct err *e);
+/* Reads fd from its start and compares, as above. */
+int content_verify(struct content *c, int fd, const struct entry *want, bool *stopped, struct err *e);
+
+/* Content that comes in pieces. */
+void content_begin(struct content *c);
+int content_add(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e);
+int content_end(struct content *c, const struct entry *want, struct err *e);
+
+#endif

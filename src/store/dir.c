@@ -1,0 +1,554 @@
+/* A directory as a store. */
+#include "store/store.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "store/fold.h"
+#include "store/history.h"
+#include "store/index.h"
+#include "store/journal.h"
+#include "store/lookup.h"
+#include "store/put.h"
+#include "store/scan.h"
+#include "store/seen.h"
+#include "store/state.h"
+#include "store/trash.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define OPEN_SOURCE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define MOVE_AWAY "move it away, then all objects count as new and nothing is lost"
+
+struct dir {
+    struct store store; /* first */
+    struct store_options o;
+    int root;           /* carries the lock; -1 when there is no root */
+    struct state state;
+    struct uuid id;
+    int manifest;       /* the scan's */
+    struct index *index;
+    struct trash *trash;
+    struct put *put;    /* from the first operation on */
+    struct lookup *asked; /* the source side's */
+    struct file_dirs *from;
+};
+
+static struct dir *dir_of(struct store *s)
+{
+    return (struct dir *)s;
+}
+
+static bool synced(const struct dir *d)
+{
+    return d->o.fsync != STORE_FSYNC_NONE;
+}
+
+/* ---- inspect ---- */
+
+/* 0, also when it is not there; then d->root stays -1. */
+static int open_root(struct dir *d, struct err *e)
+{
+    d->root = open(d->o.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->root < 0 && errno != ENOENT)
+        return err_sys(e, "%s", d->o.root);
+    if (d->root < 0)
+        return 0;
+    if (flock(d->root, (d->o.dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return err_set(e, ERR_LOCKED, "%s is in use by another run", d->o.root);
+    return err_sys(e, "%s: cannot lock it", d->o.root);
+}
+
+static bool parent_exists(const char *path)
+{
+    struct stat st;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    char *parent = n ? mem_strndup(path, n) : mem_strdup(".");
+    bool is = stat(parent, &st) == 0 && S_ISDIR(st.st_mode);
+    free(parent);
+    return is;
+}
+
+static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
+{
+    struct marker m;
+    int rc = state_open(&d->state, d->root, d->o.root, d->o.state_dir, false, e);
+    if (rc == 0)
+        rc = state_read_marker(&d->state, &m, e);
+    if (rc == 0 && m.group) {
+        info->marked = true;
+        info->id = m.id;
+        info->group = m.group;
+    }
+    if (rc == 0)
+        rc = state_read_peers(&d->state, &info->peer, &info->peers, e);
+    return rc;
+}
+
+static int dir_inspect(struct store *s, struct store_info *info, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct statvfs fs;
+    *info = (struct store_info){.caps = STORE_CAN_ADOPT | STORE_CAN_LEND | STORE_KEEPS_META};
+    uuid_random(&info->id);
+    int rc = open_root(d, e);
+    if (rc < 0)
+        return rc;
+    info->exists = d->root >= 0;
+    info->parent_exists = info->exists || parent_exists(d->o.root);
+    if (!info->exists)
+        return 0;
+    if (fstatvfs(d->root, &fs) == 0)
+        info->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    rc = inspect_state(d, info, e);
+    if (rc < 0)
+        store_info_free(info);
+    return rc;
+}
+
+/* ---- scan ---- */
+
+/* Makes the store, or sees that it is the one that was looked at. */
+static int settle_marker(struct dir *d, const char *group, struct err *e)
+{
+    struct marker m;
+    int rc = state_read_marker(&d->state, &m, e);
+    if (rc < 0)
+        return rc;
+    if (!m.group && !d->o.dry_run) {
+        rc = state_write_marker(&d->state, &d->id, group, synced(d), e);
+        /* Others will remember this store: its directories must be as durable as its marker. */
+        return rc == 0 && synced(d) && syncfs(d->root) < 0 ? err_sys(e, "%s: sync", d->o.root) : rc;
+    }
+    if (!m.group)
+        return 0;
+    if (!uuid_same(&m.id, &d->id))
+        rc = err_set(e, ERR_GUARD, "%s: its marker says that it is another store than before", d->state.shown);
+    else if (strcmp(m.group, group) != 0)
+        rc = err_set(e, ERR_GUARD, "%s: belongs to group %s, not to group %s", d->state.shown, m.group, group);
+    free(m.group);
+    return rc;
+}
+
+static int make_store(struct dir *d, const char *group, struct err *e)
+{
+    int rc = 0;
+    if (d->root < 0 && !d->o.dry_run) {
+        if (mkdir(d->o.root, 0777) < 0 && errno != EEXIST)
+            return err_sys(e, "%s: cannot make the store", d->o.root);
+        rc = open_root(d, e);
+        if (rc == 0 && d->root < 0)
+            rc = err_sys(e, "%s", d->o.root);
+    }
+    if (rc < 0 || d->root < 0)
+        return rc;
+    state_close(&d->state);
+    rc = state_open(&d->state, d->root, d->o.root, d->o.state_dir, !d->o.dry_run, e);
+    return rc < 0 ? rc : settle_marker(d, group, e);
+}
+
+/* Where the scan writes. */
+static int open_new_manifest(struct dir *d, struct err *e)
+{
+    if (!d->o.dry_run)
+        return state_create(&d->state, STATE_MANIFEST_NEW, e);
+    const char *tmp = getenv("TMPDIR");
+    tmp = tmp && tmp[0] ? tmp : "/tmp";
+    int fd = file_unnamed(tmp);
+    return fd < 0 ? err_sys(e, "%s: cannot make a temporary file", tmp) : fd;
+}
+
+/* What the store remembers: each descriptor is -1 when there is none. */
+struct memory {
+    int manifest, journal;
+    struct history *history;
+    uint64_t intents; /* in the journal */
+};
+
+static void forget(struct memory *m)
+{
+    history_free(m->history);
+    if (m->manifest >= 0)
+        close(m->manifest);
+    if (m->journal >= 0)
+        close(m->journal);
+}
+
+/* B8: another store's manifest would give its versions to our objects. */
+static int check_manifest(const struct dir *d, int fd, struct err *e)
+{
+    struct manifest_head head;
+    struct manifest_reader *r = manifest_reader_new(fd, &head, e);
+    if (!r)
+        return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
+    manifest_reader_free(r);
+    if (!uuid_same(&head.store, &d->id))
+        return err_set(e, ERR_GUARD, "%s/%s: is the manifest of another store (" MOVE_AWAY ")", d->state.shown,
+                       STATE_MANIFEST);
+    return 0;
+}
+
+static int check_journal(struct dir *d, struct memory *m, struct err *e)
+{
+    struct journal_reader *r = journal_reader_new(m->journal, &d->id, e);
+    if (!r)
+        return err_wrap(e, "%s/%s: cannot be used (move it away, then what the last run did counts as local edits)",
+                        d->state.shown, STATE_JOURNAL);
+    m->intents = journal_reader_intents(r);
+    journal_reader_free(r);
+    if (m->intents == 0 || d->o.dry_run)
+        return 0;
+    return fold_leftovers(d->root, m->journal, &d->id, d->trash, e);
+}
+
+static int remember(struct dir *d, struct memory *m, struct err *e)
+{
+    int rc = 0;
+    m->manifest = state_file(&d->state, STATE_MANIFEST, e);
+    m->journal = m->manifest < -1 ? -1 : state_file(&d->state, STATE_JOURNAL, e);
+    if (m->manifest < -1 || m->journal < -1)
+        return e ? e->code : ERR_SYS;
+    if (m->manifest >= 0)
+        rc = check_manifest(d, m->manifest, e);
+    if (rc == 0 && m->journal >= 0)
+        rc = check_journal(d, m, e);
+    if (rc < 0)
+        return rc;
+    m->history = history_new(m->manifest, m->journal, &d->id, e);
+    return m->history ? 0 : err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
+}
+
+/* The walk, from history to a complete manifest in fd. */
+static int walk(struct dir *d, struct memory *m, int fd, struct store_scan *out, struct err *e)
+{
+    struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
+    struct scan_args args = {
+        .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum, .threads = d->o.threads,
+        .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
+        .history = m->history, .watch = &d->o.watch,
+    };
+    struct manifest_writer *w = manifest_writer_new(fd, &head);
+    uint64_t floor = head.floor;
+    int rc = d->root >= 0 ? scan_tree(&args, w, out, e) : 0;
+    if (rc == 0)
+        rc = history_end(m->history, &floor, e);
+    if (rc == 0 && floor != head.floor) {
+        head.floor = floor;
+        rc = manifest_writer_rehead(w, &head, e);
+    }
+    if (rc == 0)
+        rc = manifest_writer_end(w, &out->totals, e);
+    manifest_writer_free(w);
+    if (rc == 0 && (m->manifest < 0 || m->intents > 0 || history_dropped(m->history)))
+        out->changed = true;
+    if (rc == ERR_FORMAT)
+        err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
+    return rc;
+}
+
+/* Keeps the recorded manifest when it still holds, else puts the new one in its place. */
+static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struct store_scan *out, struct err *e)
+{
+    int rc = 0;
+    if (d->o.dry_run) {
+        d->manifest = *fd;
+    } else if (out->changed) {
+        rc = state_adopt_manifest(&d->state, *fd, d->o.fsync, e);
+        if (rc < 0)
+            return rc;
+        d->manifest = *fd;
+    } else {
+        state_remove(&d->state, STATE_MANIFEST_NEW);
+        state_remove(&d->state, STATE_JOURNAL); /* nothing is in it */
+        d->manifest = m->manifest;
+        m->manifest = *fd; /* to be closed */
+    }
+    *fd = -1;
+    return rc;
+}
+
+static int dir_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,
+                    struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct memory m = {.manifest = -1, .journal = -1};
+    int fd = -1;
+    *out = (struct store_scan){0};
+    d->id = *id;
+    int rc = make_store(d, group, e);
+    if (rc == 0) {
+        d->trash = trash_new(d->state.fd, d->state.shown, clock_now());
+        rc = remember(d, &m, e);
+    }
+    if (rc == 0)
+        rc = fd = open_new_manifest(d, e);
+    if (rc >= 0)
+        rc = walk(d, &m, fd, out, e);
+    if (rc == 0)
+        rc = settle_manifest(d, &m, &fd, out, e);
+    if (fd >= 0) {
+        close(fd);
+        if (!d->o.dry_run)
+            state_remove(&d->state, STATE_MANIFEST_NEW);
+    }
+    forget(&m);
+    return rc;
+}
+
+static int dir_manifest(struct store *s)
+{
+    return dir_of(s)->manifest;
+}
+
+static int dir_lend(struct store *s, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    if (d->root < 0)
+        return err_set(e, ERR_UNSUPPORTED, "%s: is not there to be lent", d->o.root);
+    int fd = openat(d->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* not a dup: that would share the lock */
+    return fd < 0 ? err_sys(e, "%s", d->o.root) : fd;
+}
+
+static int dir_have(struct store *s, const struct digest *digest, size_t n, bool *yes, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    if (!d->index && !(d->index = index_new(d->manifest, e)))
+        return e ? e->code : ERR_SYS;
+    return index_have(d->index, digest, n, yes, e);
+}
+
+/* ---- source side ---- */
+
+static int gone(struct err *e)
+{
+    return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
+}
+
+/* Only what the manifest holds may be read. The directory of want's path (borrowed) and its leaf. */
+static int find_source(struct dir *d, const struct entry *want, const char **leaf, struct err *e)
+{
+    const struct entry *have;
+    int rc = path_check(want->path, want->path_len, e);
+    if (rc < 0)
+        return rc;
+    if (d->root < 0)
+        return gone(e);
+    if (!d->asked)
+        d->asked = lookup_new(d->manifest);
+    rc = lookup_find(d->asked, want->path, want->path_len, &have, e);
+    if (rc < 0)
+        return rc;
+    if (!have || have->flags & (ENTRY_HIDDEN | ENTRY_UNKNOWN) || !entry_same_content(have, want))
+        return err_set(e, ERR_CHANGED, "is not what this store offers");
+    if (have->flags & ENTRY_DAMAGED)
+        return err_set(e, ERR_DAMAGED, "is damaged here");
+    if (!d->from) {
+        d->from = mem_alloc(sizeof *d->from);
+        file_dirs_init(d->from, d->root);
+    }
+    int dir = file_dirs_parent(d->from, want->path, want->path_len, leaf);
+    return dir < 0 ? gone(e) : dir;
+}
+
+static int dir_read_open(struct store *s, const struct entry *want, struct err *e)
+{
+    const char *leaf;
+    struct stat st;
+    if (want->kind != ENTRY_FILE)
+        return err_set(e, ERR_UNSUPPORTED, "is not a file");
+    int dir = find_source(dir_of(s), want, &leaf, e);
+    if (dir < 0)
+        return dir;
+    int fd = openat(dir, leaf, OPEN_SOURCE);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP ? gone(e) : err_sys(e, "cannot be read");
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
+        clock_cmp(seen_mtime(&st), want->mtime) == 0)
+        return fd;
+    close(fd);
+    return gone(e);
+}
+
+static int dir_read_link(struct store *s, const struct entry *want, char *target, size_t size, struct err *e)
+{
+    const char *leaf;
+    if (want->kind != ENTRY_LINK)
+        return err_set(e, ERR_UNSUPPORTED, "is not a symlink");
+    if (want->size >= size)
+        return err_set(e, ERR_FORMAT, "has a target that is too long");
+    int dir = find_source(dir_of(s), want, &leaf, e);
+    if (dir < 0)
+        return dir;
+    ssize_t n = readlinkat(dir, leaf, target, size);
+    if (n < 0 || (uint64_t)n != want->size)
+        return gone(e);
+    target[n] = '\0';
+    struct digest now = digest_of(target, (size_t)n);
+    return digest_same(&now, &want->digest) ? 0 : gone(e);
+}
+
+/* ---- target side ---- */
+
+static int need_put(struct dir *d, struct err *e)
+{
+    assert(!d->o.dry_run && d->manifest >= 0);
+    if (d->put)
+        return 0;
+    int journal = state_create(&d->state, STATE_JOURNAL, e);
+    if (journal < 0)
+        return journal;
+    if (d->o.fsync == STORE_FSYNC_ALWAYS && fsync(d->state.fd) < 0) {
+        close(journal);
+        return err_sys(e, "%s", d->state.shown);
+    }
+    struct put_args args = {
+        .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
+        .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .fsync = d->o.fsync,
+        .watch = &d->o.watch,
+    };
+    d->put = put_new(&args, e);
+    return d->put ? 0 : e ? e->code : ERR_SYS;
+}
+
+static int wrapped(const struct dir *d, int rc, struct err *e)
+{
+    if (rc < 0)
+        err_wrap(e, "%s", d->o.root);
+    return rc;
+}
+
+static int dir_apply(struct store *s, const struct store_op *op, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    int rc = need_put(d, e);
+    return rc < 0 ? rc : wrapped(d, put_apply(d->put, op, e), e);
+}
+
+static int dir_put_begin(struct store *s, const struct store_op *op, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    int rc = need_put(d, e);
+    return rc < 0 ? rc : wrapped(d, put_begin(d->put, op, e), e);
+}
+
+static int dir_put_data(struct store *s, const void *p, size_t n, struct err *e)
+{
+    return put_data(dir_of(s)->put, p, n, e);
+}
+
+static int dir_put_end(struct store *s, const char *failed, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    return wrapped(d, put_end(d->put, failed, e), e);
+}
+
+static int dir_flush(struct store *s, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    return d->put ? wrapped(d, put_flush(d->put, e), e) : 0;
+}
+
+/* ---- the end ---- */
+
+static int commit_journal(struct dir *d, struct err *e)
+{
+    int journal = state_file(&d->state, STATE_JOURNAL, e), out = -1, rc = ERR_SYS;
+    if (journal == -1)
+        err_set(e, ERR_SYS, "%s/%s: is gone", d->state.shown, STATE_JOURNAL);
+    if (journal >= 0)
+        rc = out = state_create(&d->state, STATE_MANIFEST_NEW, e);
+    if (rc >= 0)
+        rc = fold_manifest(d->manifest, journal, out, &d->id, e);
+    if (rc == 0)
+        rc = state_adopt_manifest(&d->state, out, d->o.fsync, e);
+    if (journal >= 0)
+        close(journal);
+    if (out >= 0)
+        close(out);
+    return rc;
+}
+
+static int dir_commit(struct store *s, const struct store_peer *peer, size_t peers, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    int rc = 0;
+    assert(!d->o.dry_run && d->manifest >= 0);
+    if (d->put) {
+        rc = put_flush(d->put, e);
+        bool done = put_done(d->put) > 0;
+        if (rc == 0) {
+            put_free(d->put);
+            d->put = NULL;
+            if (done)
+                rc = commit_journal(d, e);
+            else
+                state_remove(&d->state, STATE_JOURNAL);
+        }
+    }
+    if (rc == 0)
+        rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
+    return rc;
+}
+
+static void dir_close(struct store *s)
+{
+    struct dir *d = dir_of(s);
+    bool idle = d->put && put_intents(d->put) == 0;
+    put_free(d->put);
+    if (idle)
+        state_remove(&d->state, STATE_JOURNAL);
+    trash_free(d->trash);
+    index_free(d->index);
+    lookup_free(d->asked);
+    if (d->from)
+        file_dirs_close(d->from);
+    free(d->from);
+    if (d->manifest >= 0)
+        close(d->manifest);
+    state_close(&d->state);
+    if (d->root >= 0)
+        close(d->root);
+    free(d);
+}
+
+struct store *store_dir_new(const struct store_options *options)
+{
+    static const struct store_ops ops = {
+        .kind = "directory",
+        .inspect = dir_inspect,
+        .scan = dir_scan,
+        .manifest = dir_manifest,
+        .lend = dir_lend,
+        .have = dir_have,
+        .read_open = dir_read_open,
+        .read_link = dir_read_link,
+        .apply = dir_apply,
+        .put_begin = dir_put_begin,
+        .put_data = dir_put_data,
+        .put_end = dir_put_end,
+        .flush = dir_flush,
+        .commit = dir_commit,
+        .close = dir_close,
+    };
+    struct dir *d = mem_zalloc(sizeof *d);
+    d->store.ops = &ops;
+    d->o = *options;
+    d->root = d->manifest = -1;
+    d->state.fd = -1;
+    return &d->store;
+}

@@ -1,0 +1,165 @@
+#include "store/fold.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "object/manifest.h"
+#include "store/journal.h"
+#include "store/temp.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the commit ---- */
+
+struct fold {
+    struct manifest_reader *manifest;
+    struct journal_reader *journal;
+    struct manifest_writer *out;
+    const struct entry *old, *new; /* next of each; NULL at the end */
+    size_t dir_len;
+    char dir[PATH_LEN_MAX + 1]; /* the last directory written */
+};
+
+static int next_old(struct fold *f, struct err *e)
+{
+    int rc = manifest_reader_next(f->manifest, &f->old, e);
+    if (rc > 0)
+        return 0;
+    f->old = NULL;
+    return rc;
+}
+
+static int next_new(struct fold *f, struct err *e)
+{
+    bool done = false;
+    int rc;
+    while ((rc = journal_reader_next(f->journal, &f->new, &done, e)) > 0)
+        if (done)
+            return 0;
+    f->new = NULL;
+    return rc;
+}
+
+/* Entries come as in a depth-first walk: an entry's directory was written if it is the last one, or one above that. */
+static bool has_parent(const struct fold *f, const struct entry *e)
+{
+    size_t n = path_parent(e->path, e->path_len);
+    if (n == 0 || (n == f->dir_len && memcmp(f->dir, e->path, n) == 0))
+        return true;
+    return path_below(f->dir, f->dir_len, e->path, n);
+}
+
+/* What has no directory any more is left out: below a file that took the place of one, say. */
+static int put(struct fold *f, const struct entry *entry, struct err *e)
+{
+    if (!has_parent(f, entry))
+        return 0;
+    if (entry->kind == ENTRY_DIR) {
+        memcpy(f->dir, entry->path, entry->path_len);
+        f->dir_len = entry->path_len;
+    }
+    return manifest_writer_put(f->out, entry, e);
+}
+
+static int merge(struct fold *f, struct err *e)
+{
+    int rc = next_old(f, e);
+    if (rc == 0)
+        rc = next_new(f, e);
+    while (rc == 0 && (f->old || f->new)) {
+        int c = !f->old ? 1 : !f->new ? -1 : path_cmp(f->old->path, f->old->path_len, f->new->path, f->new->path_len);
+        rc = put(f, c < 0 ? f->old : f->new, e);
+        if (rc == 0 && c <= 0)
+            rc = next_old(f, e);
+        if (rc == 0 && c >= 0)
+            rc = next_new(f, e);
+    }
+    return rc;
+}
+
+int fold_manifest(int manifest, int journal, int out, const struct uuid *id, struct err *e)
+{
+    struct fold *f = mem_zalloc(sizeof *f);
+    struct manifest_head head;
+    int rc;
+    f->manifest = manifest_reader_new(manifest, &head, e);
+    if (f->manifest)
+        f->journal = journal_reader_new(journal, id, e);
+    if (f->journal) {
+        f->out = manifest_writer_new(out, &head);
+        rc = merge(f, e);
+        if (rc == 0)
+            rc = manifest_writer_end(f->out, NULL, e);
+    } else {
+        rc = e ? e->code : ERR_SYS;
+    }
+    if (f->out)
+        manifest_writer_free(f->out);
+    if (f->manifest)
+        manifest_reader_free(f->manifest);
+    journal_reader_free(f->journal);
+    free(f);
+    return rc;
+}
+
+/* ---- what a killed run left ---- */
+
+static int trash_one(DIR *d, const char *dir, const char *name, struct trash *trash, struct err *e)
+{
+    struct stat st;
+    if (!temp_is_name(name) || fstatat(dirfd(d), name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)))
+        return 0;
+    char *path = dir[0] ? mem_printf("%s/%s", dir, name) : mem_strdup(name);
+    int rc = trash_take(trash, dirfd(d), name, path, "left over", e);
+    if (rc < 0)
+        err_wrap(e, "%s", path);
+    free(path);
+    return rc;
+}
+
+/* A directory that is not there, or is something else by now, holds nothing of ours. */
+static int look_through(int root, const char *dir, struct trash *trash, struct err *e)
+{
+    int fd = file_beneath(root, dir, O_RDONLY | O_DIRECTORY, 0);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    const struct dirent *at;
+    int rc = 0;
+    while (rc == 0 && (at = readdir(d)))
+        rc = trash_one(d, dir, at->d_name, trash, e);
+    closedir(d);
+    return rc;
+}
+
+int fold_leftovers(int root, int journal, const struct uuid *id, struct trash *trash, struct err *e)
+{
+    struct journal_reader *r = journal_reader_new(journal, id, e);
+    const struct entry *at;
+    char *dir = mem_alloc(PATH_LEN_MAX + 1);
+    bool any = false, done;
+    int rc = r ? 0 : e ? e->code : ERR_SYS;
+    while (r && (rc = journal_reader_next(r, &at, &done, e)) > 0) {
+        size_t n = path_parent(at->path, at->path_len);
+        if (done || (any && strlen(dir) == n && memcmp(dir, at->path, n) == 0))
+            continue;
+        any = true;
+        memcpy(dir, at->path, n);
+        dir[n] = '\0';
+        if ((rc = look_through(root, dir, trash, e)) < 0)
+            break;
+    }
+    journal_reader_free(r);
+    free(dir);
+    return rc;
+}

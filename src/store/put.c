@@ -1,0 +1,624 @@
+#include "store/put.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "store/content.h"
+#include "store/lookup.h"
+#include "store/put_batch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OPEN_SOURCE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define CHANGED "changed during the run; left for the next run"
+
+/* What an operation is carried out with. */
+struct op {
+    const struct store_op *o;
+    const struct entry *have; /* NULL: the scan saw nothing there */
+    struct parent *parent;
+    bool intended;            /* there is an intent in the journal, which no item has yet */
+    uint64_t intent;
+    bool stopped;             /* the error ends more than this operation */
+};
+
+/* The file that comes by stream. */
+struct stream {
+    bool open;   /* temp is */
+    bool failed; /* with why */
+    struct err why;
+    struct temp temp;
+    struct op op;
+    struct store_op o;
+    struct entry entry, have;
+};
+
+struct put {
+    struct put_args a;
+    struct journal *journal;
+    struct put_batch *batch;
+    struct lookup *own;
+    struct content *content;
+    struct file_dirs *source; /* of the root that was read from last; NULL: none yet */
+    struct file_dirs *self;   /* of our own root, for adopting */
+    bool named;               /* temps need a name here */
+    mode_t umask;             /* to be restored */
+    size_t last_len;
+    char last[PATH_LEN_MAX + 1];
+
+    struct stream stream;
+};
+
+/* Without /proc an unnamed file might never get its name. */
+static bool can_be_unnamed(int root)
+{
+    int fd = access("/proc/self/fd", X_OK) < 0 ? -1 : openat(root, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+struct put *put_new(const struct put_args *args, struct err *e)
+{
+    struct put *p = mem_zalloc(sizeof *p);
+    p->a = *args;
+    p->umask = umask(0);
+    p->named = !can_be_unnamed(args->root);
+    p->journal = journal_new(args->journal, &args->id, e);
+    if (!p->journal) {
+        put_free(p);
+        return NULL;
+    }
+    struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync, args->watch};
+    p->batch = put_batch_new(&batch);
+    p->own = lookup_new(args->manifest);
+    p->content = content_new(args->watch);
+    return p;
+}
+
+static void free_dirs(struct file_dirs *d)
+{
+    if (d)
+        file_dirs_close(d);
+    free(d);
+}
+
+void put_free(struct put *p)
+{
+    if (!p)
+        return;
+    umask(p->umask);
+    if (p->stream.open)
+        temp_drop(&p->stream.temp, p->stream.op.parent->fd);
+    put_batch_free(p->batch);
+    journal_free(p->journal);
+    lookup_free(p->own);
+    content_free(p->content);
+    free_dirs(p->source);
+    free_dirs(p->self);
+    free(p);
+}
+
+uint64_t put_done(const struct put *p)
+{
+    return put_batch_done(p->batch);
+}
+
+uint64_t put_intents(const struct put *p)
+{
+    return journal_intents(p->journal);
+}
+
+/* ---- what is there ---- */
+
+static int changed(struct err *e)
+{
+    return err_set(e, ERR_CHANGED, CHANGED);
+}
+
+/* One of our own entries must not be reached by a path that a peer sends. */
+static int check_path(const struct put *p, const struct entry *entry, struct err *e)
+{
+    const char *no = p->a.forbidden;
+    int rc = path_check(entry->path, entry->path_len, e);
+    if (rc < 0 || !no)
+        return rc;
+    if (strcmp(entry->path, no) == 0 || path_below(entry->path, entry->path_len, no, strlen(no)))
+        return err_set(e, ERR_FORMAT, "is where the state of this store is kept");
+    return 0;
+}
+
+/* Looks up the path, and opens its directory. */
+static int prepare(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    int rc = check_path(p, want, e);
+    if (rc < 0)
+        return rc;
+    rc = lookup_find(p->own, want->path, want->path_len, &op->have, e);
+    if (rc < 0) {
+        op->stopped = true;
+        return rc;
+    }
+    if (op->have && op->have->flags & (ENTRY_UNKNOWN | ENTRY_HIDDEN))
+        return err_set(e, ERR_CHANGED, op->have->flags & ENTRY_HIDDEN ? "is excluded here" :
+                       "could not be looked at by the scan; left for the next run");
+    op->parent = put_batch_parent(p->batch, want->path, want->path_len);
+    return op->parent ? 0 : err_sys(e, "its directory");
+}
+
+static const char *leaf_of(const struct entry *e)
+{
+    size_t n = path_parent(e->path, e->path_len);
+    return n ? e->path + n + 1 : e->path;
+}
+
+/* Is what the scan saw still there? *st is filled when it saw something. */
+static int still_there(const struct op *op, struct stat *st, struct err *e)
+{
+    struct seen seen = seen_of(op->have);
+    int rc = fstatat(op->parent->fd, leaf_of(op->o->entry), st, AT_SYMLINK_NOFOLLOW);
+    if (rc < 0 && errno != ENOENT)
+        return err_sys(e, "cannot look at what is there");
+    if (op->have ? rc < 0 || !seen_is(&seen, st, true) : rc == 0)
+        return changed(e);
+    return 0;
+}
+
+/* Flags do not travel: those of content that is ours stay. */
+static void intend(struct put *p, struct op *op)
+{
+    struct entry now;
+    entry_copy(&now, op->o->entry);
+    now.flags = op->have && op->o->how != STORE_CONTENT ? op->have->flags & ENTRY_DAMAGED : 0;
+    op->intent = journal_intent(p->journal, &now);
+    op->intended = true;
+}
+
+/* Adds an item that is to be carried out with its batch. */
+static struct put_item *add_item(struct put *p, struct op *op, enum put_kind kind)
+{
+    struct put_item *it = put_batch_add(p->batch, op->o->seq, kind, op->parent, op->o->entry);
+    it->seen = seen_of(op->have);
+    if (!op->intended)
+        intend(p, op);
+    it->intent = op->intent;
+    op->intended = false;
+    return it;
+}
+
+/* ---- directories: made at once, their children need them ---- */
+
+/* A file that stands where a directory is wanted goes to the trash; nothing else may stand there. */
+static int make_way(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    struct stat st;
+    int rc = still_there(op, &st, e);
+    if (rc < 0 || !op->have || op->have->kind == ENTRY_DIR)
+        return rc;
+    return trash_take(p->a.trash, op->parent->fd, leaf_of(want), want->path, "replaced", e);
+}
+
+/* The mode that the directory has while its children come. */
+static mode_t open_mode(uint32_t mode)
+{
+    return (mode_t)(mode | 0700u);
+}
+
+static int set_dir_mode(int fd, const struct stat *st, mode_t mode)
+{
+    if ((st->st_mode & 0777) == mode)
+        return 0;
+    return fchmod(fd, (st->st_mode & 07000) | mode);
+}
+
+static int put_dir(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    const char *leaf = leaf_of(want);
+    bool narrow = open_mode(want->mode) != want->mode;
+    bool made = !op->have || op->have->kind != ENTRY_DIR;
+    struct stat st;
+    int rc = make_way(p, op, e);
+    if (rc < 0)
+        return rc;
+    if (made && mkdirat(op->parent->fd, leaf, open_mode(want->mode)) < 0)
+        return errno == EEXIST ? changed(e) : err_sys(e, "cannot make the directory");
+    int fd = openat(op->parent->fd, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0 || ((made || !narrow) && set_dir_mode(fd, &st, open_mode(want->mode)) < 0) ||
+        fstat(fd, &st) < 0 || (p->a.fsync == STORE_FSYNC_ALWAYS && (fsync(fd) < 0 || fsync(op->parent->fd) < 0))) {
+        rc = err_sys(e, "cannot set up the directory");
+    } else {
+        struct entry_place place = seen_place(&st);
+        intend(p, op);
+        op->intended = false;
+        if (narrow) {
+            put_batch_narrow(p->batch, want, op->intent);
+        } else {
+            journal_done(p->journal, op->intent, &place);
+            put_batch_count(p->batch);
+        }
+        put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
+    }
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* ---- content ---- */
+
+/* The temp that is to become the object. One that has a name is in the journal first, so that a next run finds it. */
+static int open_temp(struct put *p, struct op *op, struct temp *t, struct err *e)
+{
+    struct stat st;
+    int rc = op->have ? still_there(op, &st, e) : 0; /* where nothing was, the link into place finds out */
+    if (rc < 0)
+        return rc;
+    if (p->named && !op->intended) {
+        intend(p, op);
+        rc = journal_flush(p->journal, false, e);
+        op->stopped = rc < 0;
+        if (rc < 0)
+            return rc;
+    }
+    if (temp_open(t, op->parent->fd, (mode_t)op->o->entry->mode, &p->named) < 0)
+        return err_sys(e, "cannot make a temporary file");
+    return 0;
+}
+
+static int set_mtime(int fd, const struct entry *want, struct err *e)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {want->mtime.sec, (long)want->mtime.nsec}};
+    return futimens(fd, times) < 0 ? err_sys(e, "cannot set its time") : 0;
+}
+
+/* The temp holds its content: it waits for its batch. Takes the temp, also on failure. */
+static int add_file(struct put *p, struct op *op, struct temp *t, struct err *e)
+{
+    int rc = set_mtime(t->fd, op->o->entry, e);
+    if (rc == 0)
+        add_item(p, op, PUT_FILE)->temp = *t;
+    else
+        temp_drop(t, op->parent->fd);
+    return rc;
+}
+
+static struct file_dirs *dirs_of(struct file_dirs **d, int root)
+{
+    if (*d && (*d)->root != root) {
+        free_dirs(*d);
+        *d = NULL;
+    }
+    if (!*d) {
+        *d = mem_alloc(sizeof **d);
+        file_dirs_init(*d, root);
+    }
+    return *d;
+}
+
+static bool source_is(int fd, const struct entry *want)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
+           clock_cmp(seen_mtime(&st), want->mtime) == 0;
+}
+
+static int source_changed(struct err *e)
+{
+    return err_set(e, ERR_CHANGED, "the source changed during the run; left for the next run");
+}
+
+static int open_source(struct file_dirs *d, const struct entry *want, struct err *e)
+{
+    const char *leaf;
+    int dir = file_dirs_parent(d, want->path, want->path_len, &leaf);
+    int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? source_changed(e)
+                                                                    : err_sys(e, "cannot read the source");
+    if (source_is(fd, want))
+        return fd;
+    close(fd);
+    return source_changed(e);
+}
+
+static int file_from_root(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    struct temp t;
+    int from = open_source(dirs_of(&p->source, op->o->from_root), want, e);
+    if (from < 0)
+        return from;
+    int rc = open_temp(p, op, &t, e);
+    if (rc == 0) {
+        rc = content_copy(p->content, t.fd, from, want, &op->stopped, e);
+        if (rc == ERR_CHANGED && source_is(from, want))
+            rc = err_set(e, ERR_DAMAGED, "the source is damaged: its content does not match its digest");
+        if (rc == 0)
+            rc = add_file(p, op, &t, e);
+        else
+            temp_drop(&t, op->parent->fd);
+    }
+    close(from);
+    return rc;
+}
+
+/* 0: the temp holds the content of one of our own files; ERR_CHANGED: this one will not do. */
+static int adopt_one(struct put *p, struct op *op, const struct entry *from, struct temp *t, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    struct stat st;
+    const char *leaf;
+    int dir = file_dirs_parent(dirs_of(&p->self, p->a.root), from->path, from->path_len, &leaf);
+    int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
+    if (fd < 0)
+        return err_set(e, ERR_CHANGED, "content to adopt cannot be read");
+    int rc = ERR_CHANGED;
+    /* Its digest is what counts, so that a new mode or time is no reason to refuse it. */
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size) {
+        rc = open_temp(p, op, t, e);
+        if (rc == 0) {
+            if (want->size > 0 && file_clone(t->fd, fd) == 0)
+                rc = content_verify(p->content, t->fd, want, &op->stopped, e);
+            else
+                rc = content_copy(p->content, t->fd, fd, want, &op->stopped, e);
+            if (rc < 0)
+                temp_drop(t, op->parent->fd);
+        }
+    }
+    close(fd);
+    return rc;
+}
+
+#define ADOPT_TRIES 4 /* candidates that are looked at */
+
+static int file_from_self(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *from;
+    struct temp t;
+    int rc = 0;
+    if (!*p->a.index && !(*p->a.index = index_new(p->a.manifest, e))) {
+        op->stopped = true;
+        return e ? e->code : ERR_SYS;
+    }
+    for (size_t nth = 0; nth < ADOPT_TRIES; nth++) {
+        int found = index_find(*p->a.index, &op->o->entry->digest, nth, &from, e);
+        if (found < 0) {
+            op->stopped = true;
+            return found;
+        }
+        if (found == 0)
+            break;
+        rc = adopt_one(p, op, from, &t, e);
+        if (rc == 0)
+            return add_file(p, op, &t, e);
+        if (rc != ERR_CHANGED)
+            return rc;
+    }
+    return err_set(e, ERR_CHANGED, "content to adopt is no longer there");
+}
+
+/* An own file that has another name too gets content of its own, so that the other name keeps its metadata. */
+static int file_from_here(struct put *p, struct op *op, struct err *e)
+{
+    struct temp t;
+    int rc = adopt_one(p, op, op->have, &t, e);
+    return rc == 0 ? add_file(p, op, &t, e) : rc;
+}
+
+static int put_link(struct put *p, struct op *op, const char *target, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    struct digest d = digest_of(target, strlen(target));
+    struct stat st;
+    if (strlen(target) != want->size || !digest_same(&d, &want->digest))
+        return source_changed(e);
+    int rc = still_there(op, &st, e);
+    if (rc == 0)
+        add_item(p, op, PUT_LINK)->target = mem_strdup(target);
+    return rc;
+}
+
+static int link_from_root(struct put *p, struct op *op, struct err *e)
+{
+    char target[ENTRY_TARGET_MAX + 2];
+    const struct entry *want = op->o->entry;
+    const char *leaf;
+    int dir = file_dirs_parent(dirs_of(&p->source, op->o->from_root), want->path, want->path_len, &leaf);
+    ssize_t n = dir < 0 ? -1 : readlinkat(dir, leaf, target, sizeof target - 1);
+    if (n < 0)
+        return source_changed(e);
+    target[n] = '\0';
+    return put_link(p, op, target, e);
+}
+
+/* ---- metadata and records ---- */
+
+static int put_meta(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    struct stat st;
+    if (want->kind == ENTRY_DIR)
+        return op->have && op->have->kind == ENTRY_DIR ? put_dir(p, op, e) : changed(e);
+    if (!op->have || !entry_same_content(op->have, want))
+        return changed(e);
+    int rc = still_there(op, &st, e);
+    if (rc < 0)
+        return rc;
+    if (want->kind == ENTRY_FILE && st.st_nlink > 1)
+        return file_from_here(p, op, e);
+    add_item(p, op, PUT_META);
+    return 0;
+}
+
+static int put_record(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
+    if (!op->have || op->have->place.ino == 0 || !entry_same_content(op->have, want) ||
+        !entry_same_meta(op->have, want))
+        return changed(e);
+    add_item(p, op, PUT_RECORD);
+    return 0;
+}
+
+static int put_content(struct put *p, struct op *op, struct err *e)
+{
+    const struct store_op *o = op->o;
+    if (o->entry->kind == ENTRY_DIR)
+        return put_dir(p, op, e);
+    if (o->entry->kind == ENTRY_FILE && o->from == STORE_FROM_ROOT)
+        return file_from_root(p, op, e);
+    if (o->entry->kind == ENTRY_FILE && o->from == STORE_FROM_SELF)
+        return file_from_self(p, op, e);
+    if (o->entry->kind == ENTRY_LINK && o->from == STORE_FROM_ROOT)
+        return link_from_root(p, op, e);
+    if (o->entry->kind == ENTRY_LINK && o->from == STORE_FROM_STREAM && o->target)
+        return put_link(p, op, o->target, e);
+    return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
+}
+
+/* ---- operations ---- */
+
+/* Before each operation: a path that does not ascend begins a new phase, which must find the old one in place. */
+static int next_path(struct put *p, const struct entry *want, struct err *e)
+{
+    int rc = 0;
+    if (want->path_len > PATH_LEN_MAX)
+        return put_batch_tend(p->batch, "", 0, 0, e); /* it will be refused */
+    if (p->last_len && path_cmp(want->path, want->path_len, p->last, p->last_len) <= 0)
+        rc = put_batch_flush(p->batch, e);
+    memcpy(p->last, want->path, want->path_len);
+    p->last[want->path_len] = '\0';
+    p->last_len = want->path_len;
+    return rc < 0 ? rc : put_batch_tend(p->batch, want->path, want->path_len, want->size, e);
+}
+
+static void add_failure(struct put *p, struct op *op, const struct err *why)
+{
+    if (op->intended)
+        journal_undo(p->journal, op->intent);
+    op->intended = false;
+    put_batch_fail(put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL), why);
+}
+
+int put_apply(struct put *p, const struct store_op *o, struct err *e)
+{
+    struct op op = {.o = o};
+    struct err why = {0};
+    int rc = next_path(p, o->entry, e);
+    if (rc < 0)
+        return rc;
+    rc = prepare(p, &op, &why);
+    if (rc == 0) {
+        switch (o->how) {
+        case STORE_RECORD: rc = put_record(p, &op, &why); break;
+        case STORE_META: rc = put_meta(p, &op, &why); break;
+        case STORE_CONTENT: rc = put_content(p, &op, &why); break;
+        }
+    }
+    if (rc < 0 && op.stopped) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    if (rc < 0)
+        add_failure(p, &op, &why);
+    return 0;
+}
+
+/* ---- files by stream ---- */
+
+/* Later pieces of it are let go by; the outcome waits for put_end. */
+static void stream_fail(struct put *p, const struct err *why)
+{
+    struct stream *s = &p->stream;
+    s->why = *why;
+    s->failed = true;
+    if (s->open)
+        temp_drop(&s->temp, s->op.parent->fd);
+    s->open = false;
+}
+
+/* The operation is kept with all that it points to, since the caller's may be gone before the end. */
+static void keep_op(struct stream *s, const struct store_op *o, const char *path)
+{
+    s->o = *o;
+    entry_copy(&s->entry, o->entry);
+    s->entry.path = path;
+    s->o.entry = &s->entry;
+    s->op = (struct op){.o = &s->o};
+    s->failed = s->open = false;
+}
+
+int put_begin(struct put *p, const struct store_op *o, struct err *e)
+{
+    struct stream *s = &p->stream;
+    struct err why = {0};
+    int rc = next_path(p, o->entry, e);
+    if (rc < 0)
+        return rc;
+    keep_op(s, o, p->last);
+    content_begin(p->content);
+    if (o->how != STORE_CONTENT || o->entry->kind != ENTRY_FILE)
+        rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense");
+    if (rc == 0)
+        rc = prepare(p, &s->op, &why);
+    if (rc == 0 && s->op.have) {
+        entry_copy(&s->have, s->op.have);
+        s->have.path = p->last;
+        s->op.have = &s->have;
+    }
+    if (rc == 0)
+        rc = open_temp(p, &s->op, &s->temp, &why);
+    s->open = rc == 0;
+    if (rc < 0 && s->op.stopped) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    if (rc < 0)
+        stream_fail(p, &why);
+    return 0;
+}
+
+int put_data(struct put *p, const void *data, size_t n, struct err *e)
+{
+    struct stream *s = &p->stream;
+    struct err why = {0};
+    (void)e;
+    if (!s->failed && content_add(p->content, s->temp.fd, &s->entry, data, n, &why) < 0)
+        stream_fail(p, &why);
+    return 0;
+}
+
+int put_end(struct put *p, const char *failed, struct err *e)
+{
+    struct stream *s = &p->stream;
+    struct err why = {0};
+    int rc = 0;
+    (void)e;
+    if (!s->failed && failed)
+        rc = err_set(&why, ERR_CHANGED, "%s", failed);
+    else if (!s->failed)
+        rc = content_end(p->content, &s->entry, &why);
+    if (!s->failed && rc == 0) {
+        s->open = false; /* the temp changes hands */
+        rc = add_file(p, &s->op, &s->temp, &why);
+    }
+    if (rc < 0)
+        stream_fail(p, &why);
+    if (s->failed)
+        add_failure(p, &s->op, &s->why);
+    return 0;
+}
+
+int put_flush(struct put *p, struct err *e)
+{
+    return put_batch_flush(p->batch, e);
+}

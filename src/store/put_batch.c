@@ -1,0 +1,538 @@
+#include "store/put_batch.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "store/scan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ITEMS_MAX 2048u
+#define BYTES_MAX (64u << 20)
+#define AGE_MS 1000
+#define CHANGED "changed during the run; left for the next run"
+#define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+
+/* What is in place, but may not be durable yet. */
+struct outcome {
+    uint64_t seq;
+    int code;
+    char *message; /* owned */
+};
+
+struct narrow {
+    char *path; /* owned */
+    size_t len;
+    uint32_t mode;
+    uint64_t intent;
+};
+
+struct put_batch {
+    struct put_batch_args a;
+    struct put_item *item;
+    size_t items;
+    uint64_t bytes;
+    int64_t since;         /* monotonic ms of the first item */
+    struct outcome outcome[ITEMS_MAX];
+    size_t outcomes;
+    struct parent *parent; /* of the last path */
+    unsigned descriptors, descriptors_max;
+    struct narrow *narrow; /* outer ones first */
+    size_t narrows;
+    uint64_t done;
+};
+
+/* ---- parents ---- */
+
+static void parent_drop(struct put_batch *b, struct parent *p)
+{
+    if (!p || --p->refs > 0)
+        return;
+    close(p->fd);
+    b->descriptors--;
+    free(p);
+}
+
+struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t len)
+{
+    size_t n = path_parent(path, len);
+    struct parent *p = b->parent;
+    if (p && p->len == n && memcmp(p->path, path, n) == 0)
+        return p;
+    parent_drop(b, p);
+    b->parent = NULL;
+    p = mem_alloc(sizeof *p + n + 1);
+    memcpy(p->path, path, n);
+    p->path[n] = '\0';
+    p->len = n;
+    p->refs = 1;
+    p->fd = file_beneath(b->a.root, p->path, O_RDONLY | O_DIRECTORY, 0);
+    if (p->fd < 0) {
+        free(p);
+        return NULL;
+    }
+    b->descriptors++;
+    b->parent = p;
+    return p;
+}
+
+/* ---- items ---- */
+
+struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind kind, struct parent *parent,
+                               const struct entry *entry)
+{
+    struct put_item *it = b->item + b->items;
+    if (b->items++ == 0)
+        b->since = clock_mono_ms();
+    *it = (struct put_item){.seq = seq, .kind = kind, .temp.fd = -1};
+    if (kind == PUT_OUTCOME)
+        return it;
+    it->path = mem_strndup(entry->path, entry->path_len);
+    size_t n = path_parent(it->path, entry->path_len);
+    it->leaf = n ? it->path + n + 1 : it->path;
+    it->mode = entry->mode;
+    it->size = entry->size;
+    it->mtime = entry->mtime;
+    it->parent = parent;
+    if (parent)
+        parent->refs++;
+    if (kind == PUT_FILE)
+        b->descriptors++;
+    return it;
+}
+
+void put_batch_fail(struct put_item *it, const struct err *why)
+{
+    it->code = why->code ? why->code : ERR_SYS;
+    free(it->message);
+    it->message = mem_strdup(why->msg);
+}
+
+/* Gives back all that an item holds; what has a name of ours and is not in place goes. */
+static void release(struct put_batch *b, struct put_item *it)
+{
+    if (it->kind == PUT_FILE)
+        b->descriptors--;
+    if (it->parent) {
+        temp_drop(&it->temp, it->parent->fd);
+        parent_drop(b, it->parent);
+    }
+    free(it->path);
+    free(it->target);
+    it->parent = NULL;
+    it->path = it->target = NULL;
+}
+
+/* ---- putting in place ---- */
+
+static int changed(struct err *e)
+{
+    return err_set(e, ERR_CHANGED, CHANGED);
+}
+
+static int place_new(struct put_item *it, struct err *e)
+{
+    if (temp_place(&it->temp, it->parent->fd, it->leaf) == 0)
+        return 0;
+    return errno == EEXIST ? changed(e) : err_sys(e, "cannot put it in place");
+}
+
+/* Without an exchange: the old version is in the trash before the new one takes its name. */
+static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct stat st;
+    int dir = it->parent->fd;
+    int rc = trash_keep(b->a.trash, dir, it->leaf, it->path, "overwritten", e);
+    if (rc < 0)
+        return rc;
+    if (rc == 0) {
+        if (fstatat(dir, it->leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false))
+            return changed(e);
+        if (renameat(dir, it->temp.name, dir, it->leaf) < 0)
+            return err_sys(e, "cannot put it in place");
+        it->temp.name[0] = '\0';
+        return 0;
+    }
+    rc = trash_take(b->a.trash, dir, it->leaf, it->path, "overwritten", e);
+    return rc < 0 ? rc : place_new(it, e);
+}
+
+/* Takes an exchange back. If that fails, the old version stays under the temp's name, for the next scan to find. */
+static void swap_back(struct put_item *it)
+{
+    int dir = it->parent->fd;
+    if (renameat2(dir, it->temp.name, dir, it->leaf, RENAME_EXCHANGE) == 0)
+        return;
+    it->temp.name[0] = '\0';
+    it->keep_intent = true;
+}
+
+/* What comes out under the temp's name is looked at, so that nothing is lost that the scan did not see. */
+static int swap(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct stat st;
+    int dir = it->parent->fd;
+    if (temp_give_name(&it->temp, dir) < 0)
+        return err_sys(e, "cannot name a temporary file");
+    if (renameat2(dir, it->temp.name, dir, it->leaf, RENAME_EXCHANGE) < 0) {
+        if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)
+            return swap_plain(b, it, e);
+        return errno == ENOENT ? changed(e) : err_sys(e, "cannot put it in place");
+    }
+    int rc;
+    if (fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false))
+        rc = changed(e);
+    else
+        rc = trash_take(b->a.trash, dir, it->temp.name, it->path, "overwritten", e);
+    if (rc < 0)
+        swap_back(it);
+    else
+        it->temp.name[0] = '\0';
+    return rc;
+}
+
+static int replace(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct stat st;
+    int dir = it->parent->fd;
+    if (fstatat(dir, it->leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, true))
+        return changed(e);
+    if (it->seen.kind != ENTRY_DIR)
+        return swap(b, it, e);
+    if (unlinkat(dir, it->leaf, AT_REMOVEDIR) < 0) {
+        if (errno == ENOTEMPTY || errno == EEXIST)
+            return err_set(e, ERR_CHANGED, "a directory that is not empty is in its place");
+        return err_sys(e, "cannot remove the directory in its place");
+    }
+    return place_new(it, e);
+}
+
+/*
+ * Made beside its place, so that it never stands there without its time; and only now, since it needs a name: a
+ * killed run leaves none that the journal does not lead to.
+ */
+static int make_link(struct put_item *it, struct err *e)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
+    if (temp_symlink(&it->temp, it->parent->fd, it->target) < 0)
+        return err_sys(e, "cannot make the symlink");
+    if (utimensat(it->parent->fd, it->temp.name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(e, "cannot set its time");
+    return 0;
+}
+
+static int place_object(struct put_batch *b, struct put_item *it, struct stat *st, struct err *e)
+{
+    int rc = it->kind == PUT_LINK ? make_link(it, e) : 0;
+    if (rc == 0)
+        rc = it->seen.kind ? replace(b, it, e) : place_new(it, e);
+    if (rc < 0)
+        return rc;
+    if (it->kind == PUT_LINK)
+        rc = fstatat(it->parent->fd, it->leaf, st, AT_SYMLINK_NOFOLLOW);
+    else
+        rc = fstat(it->temp.fd, st);
+    /* A default ACL may have taken from the mode that the file was made with. */
+    if (rc == 0 && it->kind == PUT_FILE && (st->st_mode & 07777) != it->mode) {
+        rc = fchmod(it->temp.fd, (mode_t)it->mode);
+        if (rc == 0)
+            rc = fstat(it->temp.fd, st);
+    }
+    return rc < 0 ? err_sys(e, "cannot finish it") : 0;
+}
+
+/* ---- metadata ---- */
+
+/* Of an inode that is held open for reading, or only as a path (unreadable files): then by way of /proc. */
+static int set_meta(int fd, bool as_path, const struct put_item *it, const struct stat *st)
+{
+    char path[32];
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
+    bool mode = (st->st_mode & 07777) != it->mode;
+    bool time = clock_cmp(seen_mtime(st), it->mtime) != 0;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (mode && (as_path ? chmod(path, (mode_t)it->mode) : fchmod(fd, (mode_t)it->mode)) < 0)
+        return -1;
+    return time ? (as_path ? utimensat(AT_FDCWD, path, times, 0) : futimens(fd, times)) : 0;
+}
+
+static int meta_of_file(struct put_item *it, struct stat *st, struct err *e)
+{
+    int dir = it->parent->fd;
+    bool as_path = false;
+    int fd = openat(dir, it->leaf, OPEN_FILE);
+    if (fd < 0 && errno == EACCES) {
+        as_path = true;
+        fd = openat(dir, it->leaf, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    }
+    int rc = 0;
+    if (fd < 0 || fstat(fd, st) < 0)
+        rc = errno == ENOENT || errno == ELOOP ? changed(e) : err_sys(e, "cannot set its metadata");
+    else if (!seen_is(&it->seen, st, true))
+        rc = changed(e);
+    else if (set_meta(fd, as_path, it, st) < 0 || fstat(fd, st) < 0)
+        rc = err_sys(e, "cannot set its metadata");
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static int meta_of_link(struct put_item *it, struct stat *st, struct err *e)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
+    int dir = it->parent->fd;
+    if (fstatat(dir, it->leaf, st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, st, true))
+        return changed(e);
+    if (utimensat(dir, it->leaf, times, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fstatat(dir, it->leaf, st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(e, "cannot set its metadata");
+    return 0;
+}
+
+/* ---- one item ---- */
+
+static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now)
+{
+    struct err why = {0};
+    struct stat st;
+    struct entry_place place;
+    int rc = 0;
+    if (it->kind == PUT_OUTCOME)
+        return;
+    if (it->kind == PUT_FILE || it->kind == PUT_LINK)
+        rc = place_object(b, it, &st, &why);
+    else if (it->kind == PUT_META)
+        rc = it->seen.kind == ENTRY_LINK ? meta_of_link(it, &st, &why) : meta_of_file(it, &st, &why);
+    if (rc < 0) {
+        put_batch_fail(it, &why);
+        if (!it->keep_intent)
+            journal_undo(b->a.journal, it->intent);
+        return;
+    }
+    if (it->kind == PUT_RECORD) {
+        place = it->seen.place;
+    } else {
+        place = seen_place(&st);
+        /*
+         * Not racy by its ctime, which is always recent: nobody else could open the content before it was in place,
+         * and whoever writes to it now changes the mtime that we set, unless that is as recent itself. Times that were
+         * set on somebody's file may have hidden such a write.
+         */
+        place.racy = clock_within(it->mtime, now, SCAN_RACY_SECONDS) ||
+                     (it->kind == PUT_META && clock_cmp(it->seen.mtime, it->mtime) != 0);
+    }
+    journal_done(b->a.journal, it->intent, &place);
+    b->done++;
+}
+
+/* ---- directories whose mode has to wait ---- */
+
+void put_batch_narrow(struct put_batch *b, const struct entry *dir, uint64_t intent)
+{
+    b->narrow = mem_resize(b->narrow, b->narrows + 1, sizeof *b->narrow);
+    b->narrow[b->narrows++] =
+        (struct narrow){mem_strndup(dir->path, dir->path_len), dir->path_len, dir->mode, intent};
+}
+
+static void set_narrow(struct put_batch *b, struct narrow *n)
+{
+    struct stat st;
+    struct err why;
+    int fd = file_beneath(b->a.root, n->path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0 || fstat(fd, &st) < 0 || fchmod(fd, (st.st_mode & 07000) | (mode_t)n->mode) < 0 ||
+        fstat(fd, &st) < 0) {
+        err_sys(&why, "cannot set the mode of the directory");
+        b->a.watch->problem(b->a.watch->ctx, true, n->path, why.msg);
+    } else {
+        struct entry_place place = seen_place(&st);
+        journal_done(b->a.journal, n->intent, &place);
+        b->done++;
+    }
+    if (fd >= 0)
+        close(fd);
+    free(n->path);
+}
+
+/* Inner ones first: an outer one may shut us out. path NULL: all of them. */
+static void set_narrows(struct put_batch *b, const char *path, size_t len)
+{
+    while (b->narrows) {
+        struct narrow *n = b->narrow + b->narrows - 1;
+        if (path && path_below(path, len, n->path, n->len))
+            return;
+        set_narrow(b, n);
+        b->narrows--;
+    }
+}
+
+/* ---- batches ---- */
+
+static int sync_files(struct put_batch *b, struct err *e)
+{
+    for (size_t i = 0; i < b->items; i++) {
+        struct put_item *it = b->item + i;
+        if (it->kind == PUT_FILE && fdatasync(it->temp.fd) < 0)
+            return err_sys(e, "sync of %s", it->path);
+    }
+    return 0;
+}
+
+/* The journal is written in any case; synced with all data that its intents need. */
+static int sync_all(struct put_batch *b, struct err *e)
+{
+    enum store_fsync how = b->a.fsync;
+    int rc = how == STORE_FSYNC_ALWAYS ? sync_files(b, e) : 0;
+    if (rc == 0)
+        rc = journal_flush(b->a.journal, how == STORE_FSYNC_ALWAYS, e);
+    if (rc == 0 && how == STORE_FSYNC_BATCH && syncfs(b->a.root) < 0)
+        rc = err_sys(e, "sync of the store");
+    return rc;
+}
+
+static int sync_parents(struct put_batch *b, struct err *e)
+{
+    int last = -1;
+    for (size_t i = 0; i < b->items; i++) {
+        const struct put_item *it = b->item + i;
+        if (!it->parent || it->kind == PUT_RECORD || it->parent->fd == last)
+            continue;
+        last = it->parent->fd;
+        if (fsync(last) < 0)
+            return err_sys(e, "sync of a directory");
+    }
+    return 0;
+}
+
+static void report(struct put_batch *b)
+{
+    const struct store_watch *w = b->a.watch;
+    for (size_t i = 0; i < b->outcomes; i++) {
+        struct outcome *o = b->outcome + i;
+        w->done(w->ctx, o->seq, o->code, o->message);
+        free(o->message);
+    }
+    b->outcomes = 0;
+}
+
+static void clear_items(struct put_batch *b)
+{
+    for (size_t i = 0; i < b->items; i++) {
+        struct put_item *it = b->item + i;
+        release(b, it);
+        b->outcome[b->outcomes++] = (struct outcome){it->seq, it->code, it->message};
+    }
+    b->items = 0;
+    b->bytes = 0;
+}
+
+/* Syncs (which makes the batch before durable), puts in place, and leaves the outcomes waiting for the next sync. */
+static int close_batch(struct put_batch *b, struct err *e)
+{
+    int rc = 0;
+    if (b->a.fsync != STORE_FSYNC_NONE || b->items)
+        rc = sync_all(b, e);
+    if (rc < 0)
+        return rc;
+    report(b);
+    struct stamp now = clock_now();
+    for (size_t i = 0; i < b->items; i++)
+        carry_out(b, b->item + i, now);
+    if (b->a.fsync == STORE_FSYNC_ALWAYS && (rc = sync_parents(b, e)) < 0)
+        return rc;
+    clear_items(b);
+    if (b->a.fsync != STORE_FSYNC_BATCH)
+        report(b);
+    return 0;
+}
+
+int put_batch_tend(struct put_batch *b, const char *path, size_t len, uint64_t bytes, struct err *e)
+{
+    bool left = b->narrows && !path_below(path, len, b->narrow[b->narrows - 1].path,
+                                          b->narrow[b->narrows - 1].len);
+    int rc = 0;
+    b->bytes += bytes;
+    if (b->items == 0 && !left)
+        return 0;
+    /* Room for what one operation may need: a parent, a temp, a source and its directory. */
+    if (b->items == ITEMS_MAX || b->bytes >= BYTES_MAX || b->descriptors + 8 > b->descriptors_max ||
+        clock_mono_ms() - b->since >= AGE_MS)
+        rc = close_batch(b, e);
+    if (rc == 0 && left && b->items == 0)
+        set_narrows(b, path, len);
+    return rc;
+}
+
+int put_batch_flush(struct put_batch *b, struct err *e)
+{
+    int rc = 0;
+    if (b->items)
+        rc = close_batch(b, e);
+    bool wait = b->narrows > 0 || b->outcomes > 0;
+    if (rc == 0)
+        set_narrows(b, NULL, 0);
+    if (rc == 0 && wait)
+        rc = sync_all(b, e);
+    if (rc == 0)
+        rc = journal_flush(b->a.journal, false, e);
+    if (rc == 0)
+        report(b);
+    return rc;
+}
+
+uint64_t put_batch_done(const struct put_batch *b)
+{
+    return b->done;
+}
+
+void put_batch_count(struct put_batch *b)
+{
+    b->done++;
+}
+
+static unsigned descriptor_budget(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+        return 128;
+    if (lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+        getrlimit(RLIMIT_NOFILE, &lim);
+    }
+    rlim_t half = lim.rlim_cur / 2;
+    return half > 2 * ITEMS_MAX + 16 ? 2 * ITEMS_MAX + 16 : (unsigned)half;
+}
+
+struct put_batch *put_batch_new(const struct put_batch_args *args)
+{
+    struct put_batch *b = mem_zalloc(sizeof *b);
+    b->a = *args;
+    b->item = mem_alloc(ITEMS_MAX * sizeof *b->item);
+    b->descriptors_max = descriptor_budget();
+    return b;
+}
+
+void put_batch_free(struct put_batch *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->items; i++) {
+        release(b, b->item + i);
+        free(b->item[i].message);
+    }
+    for (size_t i = 0; i < b->outcomes; i++)
+        free(b->outcome[i].message);
+    for (size_t i = 0; i < b->narrows; i++)
+        free(b->narrow[i].path);
+    parent_drop(b, b->parent);
+    free(b->narrow);
+    free(b->item);
+    free(b);
+}

@@ -1,0 +1,150 @@
+/*
+ * A store as its agent sees it: one table of functions, so that a directory and
+ * (later) a blob-server look alike. Calls come from one thread, in this order:
+ * inspect, scan, then any of have/read/apply/put/flush, then commit; close at any time.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "object/entry.h"
+#include "object/filter.h"
+#include "object/manifest.h"
+
+enum store_cap {
+    STORE_CAN_ADOPT = 1,  /* content under another name can be taken over */
+    STORE_CAN_LEND = 2,   /* has a root descriptor that others on this machine may read from */
+    STORE_KEEPS_META = 4, /* keeps mode and mtime */
+};
+
+enum store_fsync { STORE_FSYNC_BATCH, STORE_FSYNC_ALWAYS, STORE_FSYNC_NONE };
+
+/* What the store tells while it works. All functions must be set. */
+struct store_watch {
+    void *ctx;
+    /* Called at least once a second of work, with totals since the start of the call. <0 stops the work (its code is passed on). */
+    int (*progress)(void *ctx, uint64_t objects, uint64_t bytes);
+    /* An object that could not be handled (error set), or that a person should know of (not). path NULL: the store as a whole. */
+    void (*problem)(void *ctx, bool error, const char *path, const char *message);
+    /* The outcome of an operation, in the order in which they were given, after it is durable. code 0: done; else ERR_*. */
+    void (*done)(void *ctx, uint64_t seq, int code, const char *message);
+};
+
+struct store_options {
+    const char *root;       /* as the user wrote it */
+    const char *state_dir;  /* NULL: .sos-sync/ in the root; else a directory on the same file system, the store gets a subdirectory there */
+    bool dry_run;           /* write nothing, anywhere in the store or its state */
+    bool checksum;          /* rehash everything */
+    enum store_fsync fsync;
+    unsigned threads;       /* for hashing; 0: as many as there are cores */
+    const struct filter *filter; /* borrowed; NULL: none */
+    struct store_watch watch;
+};
+
+/* Another member that this store has met. */
+struct store_peer {
+    struct uuid id;
+    char *address;
+};
+
+struct store_info {
+    bool exists;            /* the root is there */
+    bool parent_exists;     /* at least its parent is */
+    bool marked;            /* has been a member before: id and group are from its marker */
+    struct uuid id;         /* fresh and random when not marked */
+    char *group;            /* NULL when not marked */
+    struct store_peer *peer; /* members it remembers */
+    size_t peers;
+    unsigned caps;          /* of enum store_cap */
+    uint64_t free_bytes;    /* room on its file system; 0 when unknown */
+};
+
+struct store_scan {
+    struct manifest_totals totals;
+    uint64_t hashed;        /* files whose content was read */
+    uint64_t hashed_bytes;
+    uint64_t special;       /* sockets, fifos, devices: skipped */
+    uint64_t problems;      /* objects that could not be looked at */
+    bool changed;           /* the manifest differs from the recorded one */
+};
+
+enum store_how {
+    STORE_RECORD,  /* only version, origin and first_seen are new */
+    STORE_META,    /* mode and mtime too; content is there already */
+    STORE_CONTENT, /* all of it: put a file or symlink, make a directory */
+};
+
+enum store_from {
+    STORE_FROM_NOWHERE, /* RECORD, META, directories */
+    STORE_FROM_ROOT,    /* from_root is another store's root: read the same path there */
+    STORE_FROM_SELF,    /* adopt: the content is here under another name */
+    STORE_FROM_STREAM,  /* put_data will bring it (target: of a symlink, in target) */
+};
+
+struct store_op {
+    uint64_t seq;               /* rises by one with each operation */
+    enum store_how how;
+    enum store_from from;
+    int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT */
+    const char *target;         /* of a symlink that comes by stream, NUL-terminated; else NULL */
+    const struct entry *entry;  /* the wanted state, with its version; place is ignored. Paths ascend within a phase */
+};
+
+struct store;
+
+struct store_ops {
+    const char *kind; /* "directory" */
+
+    /* Looks, changes nothing. Takes the lock (shared for a dry run) when the root exists: ERR_LOCKED. info is freed with store_info_free. */
+    int (*inspect)(struct store *s, struct store_info *info, struct err *e);
+
+    /*
+     * Builds the manifest. Creates root and marker (id, group) when they are missing, unless dry_run. A changed manifest is
+     * saved before this returns, so that no version is ever offered that the store could forget.
+     */
+    int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,
+                struct err *e);
+
+    /* The scan's manifest, for any number of readers: a descriptor that stays the store's. */
+    int (*manifest)(struct store *s);
+
+    /* A descriptor of the root for others to read from (the caller closes it; it does not carry the lock), or -1. */
+    int (*lend)(struct store *s, struct err *e);
+
+    /* yes[i] = is content with digest d[i] held by an object of the scan's manifest? */
+    int (*have)(struct store *s, const struct digest *d, size_t n, bool *yes, struct err *e);
+
+    /* Source side, for streams. Opens a file of the manifest (ERR_CHANGED when it is not what want says) / reads a symlink into a NUL-terminated buffer. */
+    int (*read_open)(struct store *s, const struct entry *want, struct err *e); /* descriptor, the caller closes */
+    int (*read_link)(struct store *s, const struct entry *want, char *target, size_t size, struct err *e);
+
+    /*
+     * Target side. An operation that fails for its object alone is reported through watch.done and gives 0 here; only what
+     * ends the store's part in the run is returned. Nothing that the scan did not see is ever overwritten.
+     */
+    int (*apply)(struct store *s, const struct store_op *op, struct err *e); /* all but files that come by stream */
+    int (*put_begin)(struct store *s, const struct store_op *op, struct err *e); /* a file by stream */
+    int (*put_data)(struct store *s, const void *p, size_t n, struct err *e);
+    int (*put_end)(struct store *s, const char *failed, struct err *e); /* failed: why the content did not come, or NULL */
+    int (*flush)(struct store *s, struct err *e); /* every operation given so far is durable and reported */
+
+    /* What the store holds now, with versions, becomes its recorded manifest; peers is remembered. */
+    int (*commit)(struct store *s, const struct store_peer *peer, size_t peers, struct err *e);
+
+    void (*close)(struct store *s); /* gives up what is unfinished, without loss; frees s */
+};
+
+struct store {
+    const struct store_ops *ops;
+};
+
+/* A directory. Nothing is touched until inspect. options are copied, its strings and filter borrowed for the store's life. */
+struct store *store_dir_new(const struct store_options *options);
+
+void store_info_free(struct store_info *info);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * The trash: STATE/trash/RUN/PATH, plain files with their metadata, where RUN is the time
+ * of the run, and RUN.txt, which tells of each item when, why and what. Made at the first use.
+ */
+#ifndef STORE_TRASH_H
+#define STORE_TRASH_H
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "object/entry.h"
+
+struct trash;
+
+struct trash *trash_new(int state, const char *shown, struct stamp now); /* both borrowed; shown is for messages */
+void trash_free(struct trash *t);
+
+/* Moves a file or symlink to where path would be; a name that is taken gets ".~2~" and so on behind it. 0 or an error. */
+int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e);
+
+/* Gives it a second name there and leaves the first. 0; 1 where the file system cannot do that; or an error. */
+int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e);
+
+#endif
