@@ -5,6 +5,8 @@ CC     ?= cc
 ROOMS  ?= base object store link wire agent group plan run cli
 OPT    ?= -O2 -g
 FUZZ_SECONDS ?= 60
+# By another name, as a recipe that says MAKE itself is run under `make -n` too.
+MAKE_NAME = $(MAKE)
 WARN    = -Wall -Wextra -Wshadow -Wconversion -Werror
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) $(WARN) -pthread -Iinclude -Isrc -MMD -MP $(CFLAGS)
 LINK    = $(CC) $(OPT) $(CFLAGS) $(LDFLAGS) -pthread
@@ -68,7 +70,7 @@ demo: deps ## see it work on three directories
 	@SOS_SYNC=$(abspath $(PROGRAM)) contrib/demo
 
 check: deps-test ## all tests; the last line counts them
-	@MAKE='$(MAKE)' BUILD='$(BUILD)' CC='$(CC)' OPT='$(OPT)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' tests/run
+	@MAKE='$(MAKE_NAME)' BUILD='$(BUILD)' CC='$(CC)' OPT='$(OPT)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' tests/run
 
 check-asan: ## the same tests with the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory check BUILD=build-asan OPT='-O1 -g $(SANITIZE)'

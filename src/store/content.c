@@ -47,7 +47,8 @@ void content_begin(struct content *c)
 
 static int too_long(struct err *e, const struct entry *want)
 {
-    return err_set(e, ERR_CHANGED, "content is longer than %" PRIu64 " bytes; the source changed while it was read",
+    return err_set(e, ERR_CHANGED,
+                   "content is longer than %" PRIu64 " bytes; the source changed while it was read",
                    want->size);
 }
 
@@ -83,7 +84,8 @@ int content_end(struct content *c, const struct entry *want, struct err *e)
     else if (!c->whole)
         c->digest = digest_end(c->state);
     if (!digest_same(&c->digest, &want->digest))
-        return err_set(e, ERR_CHANGED, "content did not match its digest; the source changed while it was read");
+        return err_set(e, ERR_CHANGED,
+                       "content did not match its digest; the source changed while it was read");
     return 0;
 }
 
@@ -98,7 +100,8 @@ static int pass(struct content *c, int to, int from, const struct entry *want, b
     content_begin(c);
     for (;;) {
         uint64_t left = want->size - c->got;
-        size_t ask = left < BUF_SIZE ? (size_t)left + 1 : BUF_SIZE; /* one more, to see the end in the same call */
+        /* one more, to see the end in the same call */
+        size_t ask = left < BUF_SIZE ? (size_t)left + 1 : BUF_SIZE;
         ssize_t n = pread(from, c->buf, ask, at);
         if (n < 0 && errno == EINTR)
             continue;

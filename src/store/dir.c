@@ -138,9 +138,11 @@ static int settle_marker(struct dir *d, const char *group, struct err *e)
     if (!m.group)
         return 0;
     if (!uuid_same(&m.id, &d->id))
-        rc = err_set(e, ERR_GUARD, "%s: its marker says that it is another store than before", d->state.shown);
+        rc = err_set(e, ERR_GUARD, "%s: its marker says that it is another store than before",
+                     d->state.shown);
     else if (strcmp(m.group, group) != 0)
-        rc = err_set(e, ERR_GUARD, "%s: belongs to group %s, not to group %s", d->state.shown, m.group, group);
+        rc = err_set(e, ERR_GUARD, "%s: belongs to group %s, not to group %s", d->state.shown, m.group,
+                     group);
     free(m.group);
     return rc;
 }
@@ -198,7 +200,8 @@ static int check_manifest(const struct dir *d, int fd, struct err *e)
         return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
     manifest_reader_free(r);
     if (!uuid_same(&head.store, &d->id))
-        return err_set(e, ERR_GUARD, "%s/%s: is the manifest of another store (" MOVE_AWAY ")", d->state.shown,
+        return err_set(e, ERR_GUARD, "%s/%s: is the manifest of another store (" MOVE_AWAY ")",
+                       d->state.shown,
                        STATE_MANIFEST);
     return 0;
 }
@@ -207,7 +210,9 @@ static int check_journal(struct dir *d, struct memory *m, struct err *e)
 {
     struct journal_reader *r = journal_reader_new(m->journal, &d->id, e);
     if (!r)
-        return err_wrap(e, "%s/%s: cannot be used (move it away, then what the last run did counts as local edits)",
+        return err_wrap(e,
+                        "%s/%s: cannot be used (move it away, then what the last run did counts as "
+                        "local edits)",
                         d->state.shown, STATE_JOURNAL);
     m->intents = journal_reader_intents(r);
     journal_reader_free(r);
@@ -230,7 +235,8 @@ static int remember(struct dir *d, struct memory *m, struct err *e)
     if (rc < 0)
         return rc;
     m->history = history_new(m->manifest, m->journal, &d->id, e);
-    return m->history ? 0 : err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
+    return m->history ? 0 : err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown,
+                                     STATE_MANIFEST);
 }
 
 /* The walk, from history to a complete manifest in fd. */
@@ -238,7 +244,8 @@ static int walk(struct dir *d, struct memory *m, int fd, struct store_scan *out,
 {
     struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
     struct scan_args args = {
-        .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum, .threads = d->o.threads,
+        .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
+            .threads = d->o.threads,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
         .history = m->history, .watch = &d->o.watch,
     };
@@ -262,7 +269,8 @@ static int walk(struct dir *d, struct memory *m, int fd, struct store_scan *out,
 }
 
 /* Keeps the recorded manifest when it still holds, else puts the new one in its place. */
-static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struct store_scan *out, struct err *e)
+static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struct store_scan *out,
+                           struct err *e)
 {
     int rc = 0;
     if (d->o.dry_run) {
@@ -320,7 +328,8 @@ static int dir_lend(struct store *s, struct err *e)
     struct dir *d = dir_of(s);
     if (d->root < 0)
         return err_set(e, ERR_UNSUPPORTED, "%s: is not there to be lent", d->o.root);
-    int fd = openat(d->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* not a dup: that would share the lock */
+    /* not a dup: that would share the lock */
+    int fd = openat(d->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? err_sys(e, "%s", d->o.root) : fd;
 }
 

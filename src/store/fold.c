@@ -46,7 +46,10 @@ static int next_new(struct fold *f, struct err *e)
     return rc;
 }
 
-/* Entries come as in a depth-first walk: an entry's directory was written if it is the last one, or one above that. */
+/*
+ * Entries come as in a depth-first walk: an entry's directory was written if it is the last one, or
+ * one above that.
+ */
 static bool has_parent(const struct fold *f, const struct entry *e)
 {
     size_t n = path_parent(e->path, e->path_len);
@@ -73,7 +76,8 @@ static int merge(struct fold *f, struct err *e)
     if (rc == 0)
         rc = next_new(f, e);
     while (rc == 0 && (f->old || f->new)) {
-        int c = !f->old ? 1 : !f->new ? -1 : path_cmp(f->old->path, f->old->path_len, f->new->path, f->new->path_len);
+        int c = !f->old ? 1 : !f->new ? -1 : path_cmp(f->old->path, f->old->path_len, f->new->path,
+                                                      f->new->path_len);
         rc = put(f, c < 0 ? f->old : f->new, e);
         if (rc == 0 && c <= 0)
             rc = next_old(f, e);

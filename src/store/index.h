@@ -1,4 +1,7 @@
-/* Which content a manifest's files hold: from a digest to the entries that have it. 16 bytes of memory per file. */
+/*
+ * Which content a manifest's files hold: from a digest to the entries that have it. 16 bytes of memory
+ * per file.
+ */
 #ifndef STORE_INDEX_H
 #define STORE_INDEX_H
 
@@ -17,7 +20,11 @@ void index_free(struct index *x);
 /* yes[i] = does a file have the digest d[i]? 0 or an error. */
 int index_have(struct index *x, const struct digest *d, size_t n, bool *yes, struct err *e);
 
-/* The nth file (from 0) with this digest. 1: *found, valid until the next call; 0: there are no more; or an error. */
-int index_find(struct index *x, const struct digest *d, size_t nth, const struct entry **found, struct err *e);
+/*
+ * The nth file (from 0) with this digest. 1: *found, valid until the next call; 0: there are no more;
+ * or an error.
+ */
+int index_find(struct index *x, const struct digest *d, size_t nth, const struct entry **found,
+               struct err *e);
 
 #endif

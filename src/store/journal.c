@@ -256,7 +256,8 @@ static int take_intent(struct journal_reader *r, uint64_t at, struct rd *body, s
 }
 
 /* Of DONE and UNDO records; leaves the reader behind the index. */
-static int take_outcome(struct journal_reader *r, uint64_t what, struct rd *body, bool has_place, struct err *e)
+static int take_outcome(struct journal_reader *r, uint64_t what, struct rd *body, bool has_place,
+                        struct err *e)
 {
     struct entry_place place = {.ino = 1};
     uint64_t index = rd_varint(body);

@@ -1,8 +1,9 @@
 /*
- * The journal: what a run is about to do to a store, and what it has done, in case it does not get to its commit.
- * An append-only file of records, each with a length and a checksum: INTENT (a whole entry, written and synced
- * before its object is renamed into place), DONE (index of the intent, its place; written after) and UNDO (index). Intents come in path
- * order within a phase of a run; a torn record at the end is the end. A header ties it to the store's uuid.
+ * The journal: what a run is about to do to a store, and what it has done, in case it does not get to
+ * its commit. An append-only file of records, each with a length and a checksum: INTENT (a whole
+ * entry, written and synced before its object is renamed into place), DONE (index of the intent, its
+ * place; written after) and UNDO (index). Intents come in path order within a phase of a run; a torn
+ * record at the end is the end. A header ties it to the store's uuid.
  */
 #ifndef STORE_JOURNAL_H
 #define STORE_JOURNAL_H
@@ -14,24 +15,30 @@
 
 struct journal;
 /* Starts an empty journal in fd (truncates it). fd is owned from now on. */
-struct journal *journal_new(int fd, const struct uuid *store, struct err *e); /* NULL with e; fd is then closed */
+/* NULL with e; fd is then closed */
+struct journal *journal_new(int fd, const struct uuid *store, struct err *e);
 void journal_free(struct journal *j); /* closes the descriptor; what was not flushed is lost, on purpose */
 uint64_t journal_intent(struct journal *j, const struct entry *e); /* buffered; returns its index, from 0 */
-void journal_done(struct journal *j, uint64_t intent, const struct entry_place *place); /* buffered; place->ino must not be 0 */
-void journal_undo(struct journal *j, uint64_t intent); /* buffered: it failed and left nothing behind; readers skip it */
-int journal_flush(struct journal *j, bool sync, struct err *e); /* writes what is buffered; sync: fdatasync too */
+/* buffered; place->ino must not be 0 */
+void journal_done(struct journal *j, uint64_t intent, const struct entry_place *place);
+/* buffered: it failed and left nothing behind; readers skip it */
+void journal_undo(struct journal *j, uint64_t intent);
+/* writes what is buffered; sync: fdatasync too */
+int journal_flush(struct journal *j, bool sync, struct err *e);
 uint64_t journal_intents(const struct journal *j);
 
 /* ---- reading ---- */
 
 /*
- * All intents in path order, the last one where a path has several. fd is borrowed, read with pread. A file that ends
- * within its header is an empty journal. NULL with e: ERR_FORMAT for another store's or no journal at all, ERR_SYS.
+ * All intents in path order, the last one where a path has several. fd is borrowed, read with pread. A
+ * file that ends within its header is an empty journal. NULL with e: ERR_FORMAT for another store's or
+ * no journal at all, ERR_SYS.
  */
 struct journal_reader;
 struct journal_reader *journal_reader_new(int fd, const struct uuid *store, struct err *e);
 void journal_reader_free(struct journal_reader *r);
-uint64_t journal_reader_intents(const struct journal_reader *r); /* all of them, also those that are skipped */
+/* all of them, also those that are skipped */
+uint64_t journal_reader_intents(const struct journal_reader *r);
 /* 1: *entry (valid until the next call; place.ino is set when done), *done; 0: the end; or an error. */
 int journal_reader_next(struct journal_reader *r, const struct entry **entry, bool *done, struct err *e);
 

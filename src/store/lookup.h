@@ -1,4 +1,7 @@
-/* A manifest's entries by path, for paths that mostly ascend: a reader kept in step, which starts again when they do not. */
+/*
+ * A manifest's entries by path, for paths that mostly ascend: a reader kept in step, which starts
+ * again when they do not.
+ */
 #ifndef STORE_LOOKUP_H
 #define STORE_LOOKUP_H
 

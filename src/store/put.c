@@ -74,7 +74,8 @@ struct put *put_new(const struct put_args *args, struct err *e)
         put_free(p);
         return NULL;
     }
-    struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync, args->watch};
+    struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync,
+                                   args->watch};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);
     p->content = content_new(args->watch);
@@ -218,6 +219,32 @@ static int set_dir_mode(int fd, const struct stat *st, mode_t mode)
     return fchmod(fd, (st->st_mode & 07000) | mode);
 }
 
+/* A directory with its mode, as far as that need not wait. *st is what it is like then. */
+static int set_up_dir(const struct put *p, const struct op *op, int fd, bool set_mode, struct stat *st)
+{
+    if (fstat(fd, st) < 0)
+        return -1;
+    if (set_mode && (set_dir_mode(fd, st, open_mode(op->o->entry->mode)) < 0 || fstat(fd, st) < 0))
+        return -1;
+    if (p->a.fsync == STORE_FSYNC_ALWAYS && (fsync(fd) < 0 || fsync(op->parent->fd) < 0))
+        return -1;
+    return 0;
+}
+
+static void record_dir(struct put *p, struct op *op, const struct stat *st, bool narrow)
+{
+    struct entry_place place = seen_place(st);
+    intend(p, op);
+    op->intended = false;
+    if (narrow) {
+        put_batch_narrow(p->batch, op->o->entry, op->intent);
+    } else {
+        journal_done(p->journal, op->intent, &place);
+        put_batch_count(p->batch);
+    }
+    put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
+}
+
 static int put_dir(struct put *p, struct op *op, struct err *e)
 {
     const struct entry *want = op->o->entry;
@@ -231,21 +258,10 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
     if (made && mkdirat(op->parent->fd, leaf, open_mode(want->mode)) < 0)
         return errno == EEXIST ? changed(e) : err_sys(e, "cannot make the directory");
     int fd = openat(op->parent->fd, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0 || ((made || !narrow) && set_dir_mode(fd, &st, open_mode(want->mode)) < 0) ||
-        fstat(fd, &st) < 0 || (p->a.fsync == STORE_FSYNC_ALWAYS && (fsync(fd) < 0 || fsync(op->parent->fd) < 0))) {
+    if (fd < 0 || set_up_dir(p, op, fd, made || !narrow, &st) < 0)
         rc = err_sys(e, "cannot set up the directory");
-    } else {
-        struct entry_place place = seen_place(&st);
-        intend(p, op);
-        op->intended = false;
-        if (narrow) {
-            put_batch_narrow(p->batch, want, op->intent);
-        } else {
-            journal_done(p->journal, op->intent, &place);
-            put_batch_count(p->batch);
-        }
-        put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
-    }
+    else
+        record_dir(p, op, &st, narrow);
     if (fd >= 0)
         close(fd);
     return rc;
@@ -253,7 +269,10 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
 
 /* ---- content ---- */
 
-/* The temp that is to become the object. One that has a name is in the journal first, so that a next run finds it. */
+/*
+ * The temp that is to become the object. One that has a name is in the journal first, so that a next
+ * run finds it.
+ */
 static int open_temp(struct put *p, struct op *op, struct temp *t, struct err *e)
 {
     struct stat st;
@@ -404,7 +423,10 @@ static int file_from_self(struct put *p, struct op *op, struct err *e)
     return err_set(e, ERR_CHANGED, "content to adopt is no longer there");
 }
 
-/* An own file that has another name too gets content of its own, so that the other name keeps its metadata. */
+/*
+ * An own file that has another name too gets content of its own, so that the other name keeps its
+ * metadata.
+ */
 static int file_from_here(struct put *p, struct op *op, struct err *e)
 {
     struct temp t;
@@ -485,7 +507,10 @@ static int put_content(struct put *p, struct op *op, struct err *e)
 
 /* ---- operations ---- */
 
-/* Before each operation: a path that does not ascend begins a new phase, which must find the old one in place. */
+/*
+ * Before each operation: a path that does not ascend begins a new phase, which must find the old one
+ * in place.
+ */
 static int next_path(struct put *p, const struct entry *want, struct err *e)
 {
     int rc = 0;

@@ -164,7 +164,10 @@ static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
     return rc < 0 ? rc : place_new(it, e);
 }
 
-/* Takes an exchange back. If that fails, the old version stays under the temp's name, for the next scan to find. */
+/*
+ * Takes an exchange back. If that fails, the old version stays under the temp's name, for the next
+ * scan to find.
+ */
 static void swap_back(struct put_item *it)
 {
     int dir = it->parent->fd;
@@ -215,8 +218,8 @@ static int replace(struct put_batch *b, struct put_item *it, struct err *e)
 }
 
 /*
- * Made beside its place, so that it never stands there without its time; and only now, since it needs a name: a
- * killed run leaves none that the journal does not lead to.
+ * Made beside its place, so that it never stands there without its time; and only now, since it needs
+ * a name: a killed run leaves none that the journal does not lead to.
  */
 static int make_link(struct put_item *it, struct err *e)
 {
@@ -321,9 +324,9 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
     } else {
         place = seen_place(&st);
         /*
-         * Not racy by its ctime, which is always recent: nobody else could open the content before it was in place,
-         * and whoever writes to it now changes the mtime that we set, unless that is as recent itself. Times that were
-         * set on somebody's file may have hidden such a write.
+         * Not racy by its ctime, which is always recent: nobody else could open the content before it
+         * was in place, and whoever writes to it now changes the mtime that we set, unless that is as
+         * recent itself. Times that were set on somebody's file may have hidden such a write.
          */
         place.racy = clock_within(it->mtime, now, SCAN_RACY_SECONDS) ||
                      (it->kind == PUT_META && clock_cmp(it->seen.mtime, it->mtime) != 0);
@@ -432,7 +435,10 @@ static void clear_items(struct put_batch *b)
     b->bytes = 0;
 }
 
-/* Syncs (which makes the batch before durable), puts in place, and leaves the outcomes waiting for the next sync. */
+/*
+ * Syncs (which makes the batch before durable), puts in place, and leaves the outcomes waiting for the
+ * next sync.
+ */
 static int close_batch(struct put_batch *b, struct err *e)
 {
     int rc = 0;

@@ -67,7 +67,10 @@ void put_batch_free(struct put_batch *b); /* what is not in place is given up; t
 /* The directory of a path: borrowed until the next call. NULL with errno. */
 struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t len);
 
-/* A new last item; it stays the batch's. parent and path are needed for all kinds but PUT_OUTCOME, else NULL. */
+/*
+ * A new last item; it stays the batch's. parent and path are needed for all kinds but PUT_OUTCOME,
+ * else NULL.
+ */
 struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind kind, struct parent *parent,
                                const struct entry *entry);
 void put_batch_fail(struct put_item *item, const struct err *why);
@@ -75,7 +78,10 @@ void put_batch_fail(struct put_item *item, const struct err *why);
 /* A directory whose last mode would shut us out: it is set when the paths have left it. */
 void put_batch_narrow(struct put_batch *b, const struct entry *dir, uint64_t intent);
 
-/* Carries the items out, and reports those of the batch before, when it is time; path is where the work goes on. */
+/*
+ * Carries the items out, and reports those of the batch before, when it is time; path is where the
+ * work goes on.
+ */
 int put_batch_tend(struct put_batch *b, const char *path, size_t len, uint64_t bytes, struct err *e);
 int put_batch_flush(struct put_batch *b, struct err *e); /* all of it, reported */
 

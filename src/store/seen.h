@@ -15,7 +15,10 @@ struct seen {
 };
 
 struct seen seen_of(const struct entry *e); /* e NULL: nothing */
-/* Of a directory only the kind counts. ctime false: it may have changed, since a rename or a link is such a change. */
+/*
+ * Of a directory only the kind counts. ctime false: it may have changed, since a rename or a link is
+ * such a change.
+ */
 bool seen_is(const struct seen *s, const struct stat *st, bool ctime);
 
 struct stamp seen_mtime(const struct stat *st);

@@ -216,7 +216,8 @@ static int open_own(int dirfd, const char *name, bool create, int *fd, const cha
     if (errno == ENOENT && !create)
         return 0;
     if (errno == ENOTDIR || errno == ELOOP)
-        return err_set(e, ERR_USAGE, "%s: is in the place of our directory, but is not one; move it away", shown);
+        return err_set(e, ERR_USAGE, "%s: is in the place of our directory, but is not one; move it away",
+                       shown);
     return err_sys(e, "%s", shown);
 }
 
@@ -262,7 +263,8 @@ static int open_given(struct state *s, int root, const char *root_path, const ch
         goto out;
     }
     if (rst.st_dev != dst.st_dev) {
-        rc = err_set(e, ERR_USAGE, "%s: the state directory must be on the file system of the store, %s", state_dir,
+        rc = err_set(e, ERR_USAGE, "%s: the state directory must be on the file system of the store, %s",
+                     state_dir,
                      root_path);
         goto out;
     }
@@ -354,7 +356,8 @@ static int replace(const struct state *s, const char *name, struct buf *b, bool 
     return rc;
 }
 
-int state_write_marker(const struct state *s, const struct uuid *id, const char *group, bool sync, struct err *e)
+int state_write_marker(const struct state *s, const struct uuid *id, const char *group, bool sync,
+                       struct err *e)
 {
     struct buf b = {0};
     char text[37];
@@ -450,7 +453,8 @@ int state_file(const struct state *s, const char *name, struct err *e)
     if (fd >= 0)
         close(fd);
     if (fd >= 0 || errno == ELOOP || errno == ENXIO)
-        err_set(e, ERR_FORMAT, "%s/%s: is in the place of our file, but is not one; move it away", s->shown, name);
+        err_set(e, ERR_FORMAT, "%s/%s: is in the place of our file, but is not one; move it away", s->shown,
+                name);
     else
         err_sys(e, "%s/%s", s->shown, name);
     return -2;

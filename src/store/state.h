@@ -26,9 +26,10 @@ struct state {
 };
 
 /*
- * Finds the state of the store whose root is open as root and called root_path. state_dir NULL: .sos-sync in the root; else
- * a directory on the same file system, with a subdirectory named after the root. create makes what is missing; without it
- * s->fd stays -1 when there is no state. 0; ERR_SYS, ERR_USAGE. s is to be closed in any case.
+ * Finds the state of the store whose root is open as root and called root_path. state_dir NULL:
+ * .sos-sync in the root; else a directory on the same file system, with a subdirectory named after the
+ * root. create makes what is missing; without it s->fd stays -1 when there is no state. 0; ERR_SYS,
+ * ERR_USAGE. s is to be closed in any case.
  */
 int state_open(struct state *s, int root, const char *root_path, const char *state_dir, bool create,
                struct err *e);
@@ -43,7 +44,8 @@ struct marker {
 };
 
 int state_read_marker(const struct state *s, struct marker *m, struct err *e); /* 0, also without one */
-int state_write_marker(const struct state *s, const struct uuid *id, const char *group, bool sync, struct err *e);
+int state_write_marker(const struct state *s, const struct uuid *id, const char *group, bool sync,
+                       struct err *e);
 
 /* The remembered peers, sorted by id; *peer is NULL for none. 0 or an error. */
 int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n, struct err *e);
@@ -52,11 +54,17 @@ int state_remember_peers(const struct state *s, const struct store_peer *peer, s
                          struct err *e);
 void state_free_peers(struct store_peer *peer, size_t n);
 
-/* Text forms. What is parsed must be exactly what is written. ERR_FORMAT; ERR_UNSUPPORTED for a later version. */
+/*
+ * Text forms. What is parsed must be exactly what is written. ERR_FORMAT; ERR_UNSUPPORTED for a later
+ * version.
+ */
 int state_parse_marker(const char *text, size_t len, struct marker *m, struct err *e);
 int state_parse_peers(const char *text, size_t len, struct store_peer **peer, size_t *n, struct err *e);
 
-/* Opens a plain file of the state for reading. Descriptor, -1 when it is not there, or an error below that. */
+/*
+ * Opens a plain file of the state for reading. Descriptor, -1 when it is not there, or an error below
+ * that.
+ */
 int state_file(const struct state *s, const char *name, struct err *e);
 /* A fresh empty file in the place of whatever was called so. Descriptor (read and write), or an error. */
 int state_create(const struct state *s, const char *name, struct err *e);

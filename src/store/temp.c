@@ -72,7 +72,10 @@ int temp_rename(int from_dir, const char *from, int to_dir, const char *to)
         return unlinkat(from_dir, from, 0);
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
         return -1;
-    /* Neither: a file system like FAT. Between the look and the rename there is a gap that nothing can close. */
+    /*
+     * Neither: a file system like FAT. Between the look and the rename there is a gap that nothing can
+     * close.
+     */
     struct stat st;
     if (fstatat(to_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         errno = EEXIST;

@@ -19,7 +19,10 @@ struct temp {
 
 /* All take the directory of the target; -1 with errno on failure. */
 
-/* named: do not try without a name; set when it turns out that there is no other way. The caller's umask is 0. */
+/*
+ * named: do not try without a name; set when it turns out that there is no other way. The caller's
+ * umask is 0.
+ */
 int temp_open(struct temp *t, int dir, mode_t mode, bool *named);
 int temp_symlink(struct temp *t, int dir, const char *target);
 /* Into place under leaf, where nothing may be (EEXIST). */
@@ -29,7 +32,10 @@ void temp_drop(struct temp *t, int dir); /* closes it, and unlinks it if it has 
 
 bool temp_is_name(const char *name); /* could we have made this name? */
 
-/* renameat2 with RENAME_NOREPLACE, or as near to it as the file system comes. EEXIST when something is there. */
+/*
+ * renameat2 with RENAME_NOREPLACE, or as near to it as the file system comes. EEXIST when something is
+ * there.
+ */
 int temp_rename(int from_dir, const char *from, int to_dir, const char *to);
 
 #endif

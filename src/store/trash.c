@@ -295,12 +295,14 @@ static int link_item(int from_dir, const char *from, int dir, const char *name)
     return linkat(from_dir, from, dir, name, 0);
 }
 
-int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e)
+int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason,
+               struct err *e)
 {
     return put_away(t, move_item, dir, name, path, reason, e);
 }
 
-int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e)
+int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason,
+               struct err *e)
 {
     struct err why = {0};
     int rc = put_away(t, link_item, dir, name, path, reason, &why);

@@ -11,13 +11,22 @@
 
 struct trash;
 
-struct trash *trash_new(int state, const char *shown, struct stamp now); /* both borrowed; shown is for messages */
+/* both borrowed; shown is for messages */
+struct trash *trash_new(int state, const char *shown, struct stamp now);
 void trash_free(struct trash *t);
 
-/* Moves a file or symlink to where path would be; a name that is taken gets ".~2~" and so on behind it. 0 or an error. */
-int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e);
+/*
+ * Moves a file or symlink to where path would be; a name that is taken gets ".~2~" and so on behind
+ * it. 0 or an error.
+ */
+int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason,
+               struct err *e);
 
-/* Gives it a second name there and leaves the first. 0; 1 where the file system cannot do that; or an error. */
-int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason, struct err *e);
+/*
+ * Gives it a second name there and leaves the first. 0; 1 where the file system cannot do that; or an
+ * error.
+ */
+int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason,
+               struct err *e);
 
 #endif

@@ -61,7 +61,7 @@ teardown() { teardown_world; }
     mkdir a b
     put a x 1
     put a y 2
-    strace -f -qq -o /dev/null -e trace=renameat2,linkat -e inject=renameat2,linkat:signal=KILL:when=2 \
+    under_strace -o /dev/null -e trace=renameat2,linkat -e inject=renameat2,linkat:signal=KILL:when=2 \
         "$SOS_SYNC" a b >/dev/null 2>&1 || true
     snapshot a b >"$BATS_TEST_TMPDIR/before"
     sync --dry-run a b >/dev/null || true

@@ -20,7 +20,7 @@ traced() {
     got=0
     # strace dies of what kills the first process: the shell is not to tell about it.
     {
-        strace -f -qq -o trace.out -e "trace=${what%%:*}" -e "inject=$what" "$SOS_SYNC" --no-progress "${EXTRA[@]}" "$@" \
+        under_strace -o trace.out -e "trace=${what%%:*}" -e "inject=$what" "$SOS_SYNC" --no-progress "${EXTRA[@]}" "$@" \
             >traced.out 2>traced.err || got=$?
     } 2>/dev/null
 }
@@ -506,8 +506,9 @@ unreadable_directory() {
 
 @test "B7: a damaged, cut or foreign manifest: nothing is lost, the others are kept in step" {
     local how
+    in_memory
+    mkdir -p a b c
     for i in {1..50}; do put a "f$i" "$i"; done
-    exits 0 a b c
     for how in empty cut half byte end noise longer foreign directory; do
         rm -rf w && mkdir w && cp -a a b c w
         rm -rf w/*/.sos-sync
@@ -620,7 +621,7 @@ unreadable_directory() {
 # A run whose agent of the second member stops itself before it puts its first object in place.
 traced_stop() {
     need strace
-    strace -f -qq -o trace.out -e trace=linkat,renameat2 -e inject=linkat,renameat2:signal=STOP:when=1 \
+    under_strace -o trace.out -e trace=linkat,renameat2 -e inject=linkat,renameat2:signal=STOP:when=1 \
         "$SOS_SYNC" --no-progress "$@" >/dev/null 2>&1 &
     job=$!
     local i
@@ -714,6 +715,8 @@ cut_short() {
 
 prepare_eventful() {
     need strace
+    in_memory
+    mkdir -p a b c outside
     eventful
     mkdir "$BATS_TEST_TMPDIR/eventful"
     cp -a a b c "$BATS_TEST_TMPDIR/eventful"
@@ -738,19 +741,19 @@ at_each() {
 
 @test "E7: killed where objects take their place" {
     prepare_eventful
-    at_each linkat,renameat2,symlinkat,mkdirat signal=KILL 1 2 3 5 8
+    at_each linkat,renameat2,symlinkat,mkdirat signal=KILL 1 2 4 8
     [ "${tried:-0}" -gt 5 ]
 }
 
 @test "E7: killed where data and directories are synced" {
     prepare_eventful
-    at_each syncfs,fsync,fdatasync,renameat signal=KILL 1 2 3 4 6
+    at_each syncfs,fsync,fdatasync,renameat signal=KILL 1 2 3 4
     [ "${tried:-0}" -gt 3 ]
 }
 
 @test "E7: killed where something is written or sent" {
     prepare_eventful
-    at_each write,pwrite64,sendmsg,writev signal=KILL 1 2 3 5 8 12 20
+    at_each write,pwrite64,sendmsg,writev signal=KILL 1 2 4 7 12 20
     [ "${tried:-0}" -gt 5 ]
 }
 
@@ -769,8 +772,10 @@ at_each() {
 
 @test "E7: killed from outside at any moment, and the next run follows at once" {
     local ms i
+    in_memory
+    mkdir -p a b c
     for i in {1..3000}; do echo "$i" >"a/$i"; done
-    for ms in 5 12 20 30 45 60 80 110 150; do
+    for ms in 5 12 20 30 45 60 80 110; do
         for i in {1..300}; do echo "$ms $i" >"a/$i"; done
         { timeout -s KILL "$(printf '0.%03d' $ms)" "$SOS_SYNC" --no-progress a b c >/dev/null 2>&1 || true; } 2>/dev/null
         got=5
@@ -786,7 +791,9 @@ at_each() {
 }
 
 @test "E7: an interrupted run ends in order, and the next one works" {
-    local i
+    local i signal
+    in_memory
+    mkdir -p a b c
     for i in {1..3000}; do echo "$i" >"a/$i"; done
     for signal in INT TERM HUP; do
         for i in {1..900}; do echo "$signal $i" >"a/$i"; done

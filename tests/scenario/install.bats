@@ -6,6 +6,7 @@ ROOT=$BATS_TEST_DIRNAME/../..
 setup() {
     setup_world
     [ -e "$(dirname "$SOS_SYNC")/libsos-sync.a" ] || skip "the program under test stands in no build folder"
+    [ -w "$(dirname "$SOS_SYNC")" ] || skip "the build folder belongs to somebody else"
     command -v make >/dev/null || skip "no make"
     env -u MAKEFLAGS -u MFLAGS make -s -C "$ROOT" BUILD="$(dirname "$SOS_SYNC")" ${OPT:+OPT="$OPT"} ${CC:+CC="$CC"} \
         ${CFLAGS:+CFLAGS="$CFLAGS"} ${LDFLAGS:+LDFLAGS="$LDFLAGS"} DESTDIR="$PWD/dest" PREFIX=/opt/sos install >log 2>&1 || {

@@ -150,7 +150,8 @@ TXT
 
 @test "sync: many edits on each of three members at once" {
     local m i
-    mkdir a/d a/e
+    in_memory
+    mkdir -p a/d a/e b c
     for i in {1..600}; do
         echo "$i" >"a/d/$i"
         echo "$i" >"a/e/f$i"
@@ -462,6 +463,29 @@ TXT
     [ "$(cat a/two b/two)" = "precious contentprecious content" ]
 }
 
+@test "sync: content that only a file had which makes way for a directory" {
+    put a d/e same
+    put b d same
+    exits 0 a b
+    same a b
+    [ "$(cat b/d/e)" = same ]
+    idle a b
+}
+
+@test "sync: content that only a file had which is replaced in the same run" {
+    put a f one 1700000000
+    put a z two 1700000000
+    exits 0 a b c
+    put a f three
+    mv a/z a/y
+    put a z four
+    cp b/f a/late
+    exits 0 --json a b c
+    same a b c
+    [ "$(cat b/late b/y)" = onetwo ]
+    idle a b c
+}
+
 # ---- how much is read ----
 
 @test "sync: a second run reads no content" {
@@ -473,7 +497,7 @@ TXT
     exits 0 a b
     # What was recorded within two seconds is looked at again: not a matter of this test.
     await_quiet a b
-    strace -f -qq -e trace=openat,openat2 -o trace "$SOS_SYNC" "${EXTRA[@]}" a b
+    under_strace -e trace=openat,openat2 -o trace "$SOS_SYNC" "${EXTRA[@]}" a b
     ! grep -E '"d/[0-9]+"|"[0-9]{1,2}", ' trace | grep -v O_DIRECTORY | grep -v O_PATH || false
 }
 

@@ -214,10 +214,12 @@ partial_rounds() {
 
 # random_worlds FIRST N BODY: worlds with the seeds FIRST to FIRST + N - 1, each in a directory of its own.
 random_worlds() {
-    local first=$1 n=${RANDOM_WORLDS:-$2} body=$3 rng i written=0 round members stores drawn seed world=$PWD
+    local first=$1 n=${RANDOM_WORLDS:-$2} body=$3 rng i written=0 round members stores drawn seed world
+    in_memory
+    world=$PWD
     for seed in $(if [ -n "${WORLD:-}" ]; then echo "$WORLD"; else seq "$first" $((first + n - 1)); fi); do
         rng=$((seed * 7919))
-        draw 1 && draw 4
+        draw 4
         members=$((drawn + 2))
         mkdir "$seed" && cd "$seed" || return 1
         stores=()

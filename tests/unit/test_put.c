@@ -1,4 +1,7 @@
-/* A directory store through its table: scan, apply, commit, and what a hostile or broken world does in between. */
+/*
+ * A directory store through its table: scan, apply, commit, and what a hostile or broken world does in
+ * between.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -9,11 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +30,43 @@
 #include "store/store.h"
 
 #define OLD 1000000000 /* an mtime long ago */
+
+/* ---- what a file system may lack: these stand in front of the library's ---- */
+
+static struct lacks {
+    bool tmpfile, exchange, noreplace, empty_path, link;
+} lacks;
+
+int openat(int dir, const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    if (lacks.tmpfile && (flags & O_TMPFILE) == O_TMPFILE) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, dir, path, flags, mode);
+}
+
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    if ((lacks.exchange && flags & RENAME_EXCHANGE) || (lacks.noreplace && flags & RENAME_NOREPLACE)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+}
+
+int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+    if (lacks.link || (lacks.empty_path && flags & AT_EMPTY_PATH)) {
+        errno = lacks.link ? EPERM : ENOENT;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
 
 /* ---- a small world ---- */
 
@@ -253,7 +296,8 @@ static void copy_all(struct heard *from, struct heard *to)
     struct manifest_reader *r = manifest_reader_new(from->s->ops->manifest(from->s), &head, &e);
     assert_true(root >= 0);
     while (manifest_reader_next(r, &now, &e) > 0)
-        give(to, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_ROOT, .from_root = root, .entry = now});
+        give(to, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_ROOT, .from_root = root,
+                                   .entry = now});
     flush(to);
     manifest_reader_free(r);
     close(root);
@@ -266,7 +310,8 @@ static void copy_one(struct heard *from, struct heard *to, const char *path)
     int root = from->s->ops->lend(from->s, &e);
     assert_true(root >= 0);
     assert_true(entry_at(from, path, &want));
-    give(to, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_ROOT, .from_root = root, .entry = &want});
+    give(to, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_ROOT, .from_root = root,
+                               .entry = &want});
     flush(to);
     close(root);
 }
@@ -710,7 +755,8 @@ static void streams(void **state)
         int code;
     } table[] = {
         {{"hello stream", "", NULL}, NULL, 0},
-        {{"hello ", "stream", NULL}, NULL, ERR_CHANGED}, /* it is there by now, and was not when the scan ran */
+        /* it is there by now, and was not when the scan ran */
+        {{"hello ", "stream", NULL}, NULL, ERR_CHANGED},
         {{"hello ", "stream", "!"}, NULL, ERR_CHANGED},
         {{"hello", NULL, NULL}, NULL, ERR_CHANGED},
         {{"hello STREAM", NULL, NULL}, NULL, ERR_CHANGED},
@@ -733,8 +779,10 @@ static void streams(void **state)
     l.path = lpath;
     assert_int_equal(s.s->ops->read_link(s.s, &l, target, sizeof target, &err), 0);
     assert_string_equal(target, "there");
-    give(&t, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_STREAM, .target = "other", .entry = &l});
-    give(&t, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_STREAM, .target = target, .entry = &l});
+    give(&t, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_STREAM, .target = "other",
+                               .entry = &l});
+    give(&t, (struct store_op){.how = STORE_CONTENT, .from = STORE_FROM_STREAM, .target = target,
+                               .entry = &l});
     flush(&t);
     assert_int_equal(t.code[6], ERR_CHANGED);
     assert_int_equal(t.code[7], 0);
@@ -768,7 +816,8 @@ static void reads_only_its_manifest(void **state)
     close(fd);
     static char path[100];
     e.path = path;
-    static const char *const bad[] = {"../x", "/etc/passwd", "a/../a", "", ".sos-sync/marker", "zz", "d", "a"};
+    static const char *const bad[] = {"../x", "/etc/passwd", "a/../a", "", ".sos-sync/marker", "zz", "d",
+                                      "a"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         strcpy(path, bad[i]);
         e.path_len = strlen(path);
@@ -842,7 +891,8 @@ static void hostile_paths(void **state)
     open_store(&t, w.dst, NULL);
     assert_true(entry_at(&s, "a", &e));
     static char path[8000];
-    static const char *const bad[] = {"../x", "/tmp/x", ".", "", "d//x", "d/", ".sos-sync/journal", ".sos-sync.tmp.1",
+    static const char *const bad[] = {"../x", "/tmp/x", ".", "", "d//x", "d/", ".sos-sync/journal",
+                                      ".sos-sync.tmp.1",
                                       "x/.sos-sync/y", "no/parent"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         strcpy(path, bad[i]);
@@ -905,7 +955,10 @@ static void killed_run(const struct world *w)
     _exit(0);
 }
 
-/* Lets a child go on for n system calls, or half calls, and kills it. False when it came to its end before. */
+/*
+ * Lets a child go on for n system calls, or half calls, and kills it. False when it came to its end
+ * before.
+ */
 static bool kill_after(const struct world *w, int n)
 {
     int status;
@@ -953,13 +1006,12 @@ static void assert_sound(const struct world *w)
     assert_text(w->dst, "f00", "new content 0");
 }
 
-/* Killed at every system call: the next run finds a sound store, and completes it. */
-static void killed_anywhere(void **state)
+/* Killed at every stride-th system call: the next run finds a sound store, and completes it. */
+static void kill_sweep(int stride)
 {
     char p[5000], path[64], text[64];
     bool more = true;
-    (void)state;
-    for (int n = 1; more; n++) {
+    for (int n = 1; more; n += stride) {
         struct world w;
         world_new(&w);
         for (int i = 0; i < KILLED_FILES; i++) {
@@ -981,6 +1033,12 @@ static void killed_anywhere(void **state)
         assert_sound(&w);
         world_end(&w);
     }
+}
+
+static void killed_anywhere(void **state)
+{
+    (void)state;
+    kill_sweep(1);
 }
 
 /* What an interrupted exchange leaves under a temp's name is kept. */
@@ -1212,6 +1270,91 @@ static void given_state_directory(void **state)
     world_end(&w);
 }
 
+/* All that the other tests show must hold where the file system can do less. */
+static void poor_file_systems(void **state)
+{
+    static const struct lacks poor[] = {
+        {.empty_path = true},
+        {.tmpfile = true},
+        {.exchange = true},
+        {.exchange = true, .noreplace = true},
+        {.tmpfile = true, .exchange = true, .noreplace = true},
+        {.tmpfile = true, .exchange = true, .noreplace = true, .link = true},
+    };
+    for (size_t i = 0; i < sizeof poor / sizeof *poor; i++) {
+        lacks = poor[i];
+        first_copy(state);
+        update_keeps_old(state);
+        refuses_what_was_not_seen(state);
+        source_lies(state);
+        kinds_change(state);
+        streams(state);
+        adopts(state);
+        if (!poor[i].link)
+            kill_sweep(5);
+    }
+    lacks = (struct lacks){0};
+}
+
+/* An object that does not fit fails alone, and leaves nothing. */
+static void too_large(void **state)
+{
+    struct world w;
+    struct heard s, t;
+    struct rlimit old, small;
+    char *big = mem_zalloc(600000);
+    (void)state;
+    world_new(&w);
+    memset(big, 'b', 599999);
+    make_file(w.src, "big", big, 0644, OLD);
+    make_file(w.src, "small", "small", 0644, OLD);
+    open_store(&s, w.src, NULL);
+    open_store(&t, w.dst, NULL);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 300000;
+    setrlimit(RLIMIT_FSIZE, &small);
+    copy_all(&s, &t);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(t.code[0], ERR_SYS);
+    assert_int_equal(t.code[1], 0);
+    assert_false(exists(w.dst, "big"));
+    assert_text(w.dst, "small", "small");
+    assert_null(find(w.dst, "", ".sos-sync.tmp"));
+    commit(&t);
+    shut(&t);
+    shut(&s);
+    free(big);
+    world_end(&w);
+}
+
+static void cannot_write(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct err e = {0};
+    (void)state;
+    world_new(&w);
+    struct store_options o = options_for(&t, w.src);
+    bool root = geteuid() == 0;
+    chmod(w.dir, 0755);
+    chmod(w.src, 0555);
+    if (root)
+        assert_int_equal(seteuid(65534), 0);
+    assert_int_equal(try_open(&o, &e), ERR_SYS);
+    assert_non_null(strstr(e.msg, w.src));
+    o.dry_run = true;
+    assert_int_equal(try_open(&o, &e), 0);
+    o.dry_run = false;
+    o.root = w.dst;
+    assert_int_equal(try_open(&o, &e), root ? ERR_SYS : 0);
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+    chmod(w.src, 0755);
+    world_end(&w);
+}
+
 /* Each way of syncing, and more operations than fit in a batch; done must come in order. */
 static void many(void **state)
 {
@@ -1271,6 +1414,9 @@ int main(void)
         cmocka_unit_test(refuses_broken_state),
         cmocka_unit_test(commit_remembers_peers),
         cmocka_unit_test(given_state_directory),
+        cmocka_unit_test(poor_file_systems),
+        cmocka_unit_test(too_large),
+        cmocka_unit_test(cannot_write),
         cmocka_unit_test(many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,9 +10,11 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -283,6 +285,43 @@ static int data_for_nothing(int fd, void *member)
     return fake_end(&f);
 }
 
+/* E2: a real agent behind a line that is cut after so many bytes of what it says. */
+static size_t cut_after;
+
+static void relay(int line, int inner)
+{
+    struct pollfd p[2] = {{.fd = line, .events = POLLIN}, {.fd = inner, .events = POLLIN}};
+    size_t left = cut_after;
+    char bytes[4096];
+    while (left > 0 && poll(p, 2, -1) > 0) {
+        ssize_t n = p[0].revents ? read(line, bytes, sizeof bytes) : 0;
+        if (n < 0 || (p[0].revents && n == 0) || (n > 0 && write(inner, bytes, (size_t)n) != n))
+            return;
+        n = p[1].revents ? read(inner, bytes, left < sizeof bytes ? left : sizeof bytes) : 0;
+        if (n < 0 || (p[1].revents && n == 0) || (n > 0 && write(line, bytes, (size_t)n) != n))
+            return;
+        left -= (size_t)n;
+    }
+}
+
+static int cut_off(int fd, void *member)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(fd);
+        close(pair[0]);
+        _exit(peer_serve_local(pair[1], member));
+    }
+    close(pair[1]);
+    relay(fd, pair[0]);
+    close(pair[0]);
+    waitpid(pid, NULL, 0);
+    return 0;
+}
+
 /* ---- the world around them ---- */
 
 static int (*the_fake)(int fd, void *member);
@@ -390,6 +429,30 @@ static void others_in_step(int (*fake)(int fd, void *member))
     }
 }
 
+static void cut_at_every_point(void **state)
+{
+    (void)state;
+    the_fake = cut_off;
+    bool whole = false;
+    for (cut_after = 0; !whole; cut_after += cut_after < 400 ? 7 : 61) {
+        assert_true(cut_after < 100000);
+        enum sos_status status = run_world(cut_after % 2, 10);
+        assert_true(status == SOS_OK || status == SOS_PARTIAL);
+        assert_true(holds("a", "from-b", "beta") && holds("b", "from-a", "alpha"));
+        whole = status == SOS_OK && cut_after > 1000;
+        if (whole)
+            assert_true(holds("fake", "from-a", "alpha") && holds("fake", "from-b", "beta"));
+        char *more = mem_printf("more-%zu", cut_after);
+        write_file("fake", more, "gamma"); /* so that there is always something to send and to take */
+        write_file("a", more + 3, "delta");
+        free(more);
+    }
+    cut_after = SIZE_MAX;
+    assert_int_equal(run_world(false, 10), SOS_OK);
+    assert_int_equal(run_world(false, 10), SOS_OK);
+    shell("diff -r -x .sos-sync %1$s/a %1$s/b && diff -r -x .sos-sync %1$s/a %1$s/fake");
+}
+
 #define FAKE(name) \
     static void test_##name(void **state) { (void)state; others_in_step(name); }
 FAKE(dies_at_once)
@@ -420,6 +483,7 @@ int main(void)
         TEST(half_a_frame), TEST(out_of_turn), TEST(unknown_message), TEST(says_failed),
         TEST(garbage_block), TEST(dotdot), TEST(list_cut), TEST(list_lies_about_totals), TEST(endless),
         TEST(done_too_much), TEST(dies_in_transfer), TEST(credit_for_nothing), TEST(data_for_nothing),
+        cmocka_unit_test_setup_teardown(cut_at_every_point, make_world, remove_world),
     };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }

@@ -1,0 +1,352 @@
+/*
+ * The agent against a coordinator that lies: whatever it is asked, it touches nothing outside its store, gives away nothing that
+ * its manifest does not hold, and says FAILED (or reports the operation) where it refuses.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/mem.h"
+#include "object/archive.h"
+#include "store/store.h"
+#include "wire/message.h"
+
+/* A temporary world with a store in it, and a real agent that serves it in a child. */
+struct session {
+    char *world, *root;
+    pid_t pid;
+    int fd;
+    struct wire_in in;
+    struct wire_out out;
+};
+
+static void make_file(const char *dir, const char *name, const char *text)
+{
+    char *path = mem_printf("%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    free(path);
+}
+
+static bool exists(const char *dir, const char *name)
+{
+    struct stat st;
+    char *path = mem_printf("%s/%s", dir, name);
+    bool there = lstat(path, &st) == 0;
+    free(path);
+    return there;
+}
+
+static int begin(void **state)
+{
+    struct session *s = mem_zalloc(sizeof *s);
+    char name[] = "/tmp/test_agent.XXXXXX";
+    if (!mkdtemp(name))
+        return -1;
+    s->world = mem_strdup(name);
+    s->root = mem_printf("%s/store", name);
+    mkdir(s->root, 0755);
+    make_file(s->root, "inside", "hello");
+    make_file(s->world, "secret", "secret");
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    s->pid = fork();
+    if (s->pid == 0) {
+        struct agent_options options = {0};
+        struct err e;
+        close(pair[0]);
+        _exit(agent_serve(pair[1], pair[1], &options, &e) < 0 ? 2 : 0);
+    }
+    close(pair[1]);
+    s->fd = pair[0];
+    wire_in_init(&s->in, s->fd);
+    wire_out_init(&s->out, s->fd);
+    wire_out_greeting(&s->out, WIRE_CAP_FDS);
+    *state = s;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct session *s = *state;
+    char *command = mem_printf("rm -rf %s", s->world);
+    wire_in_close(&s->in);
+    wire_out_close(&s->out);
+    close(s->fd);
+    waitpid(s->pid, NULL, 0);
+    int rc = system(command);
+    free(command);
+    free(s->world);
+    free(s->root);
+    free(s);
+    return rc;
+}
+
+/* The next message that is not just a sign of life; type 0 at the end of the stream. */
+static struct frame next(struct session *s)
+{
+    struct frame f = {0};
+    struct err e;
+    wire_out_flush(&s->out);
+    for (;;) {
+        struct wire_greeting g;
+        int rc = s->in.greeted ? wire_in_frame(&s->in, &f, &e) : 0;
+        assert_true(rc >= 0);
+        if (rc > 0 && f.type != MSG_PROGRESS && f.type != MSG_PROBLEM)
+            return f;
+        if (rc > 0)
+            continue;
+        if (wire_in_fill(&s->in) <= 0)
+            return (struct frame){0};
+        if (!s->in.greeted)
+            assert_true(wire_in_greeting(&s->in, &g, &e) >= 0);
+    }
+}
+
+static void open_store(struct session *s, unsigned flags)
+{
+    struct buf rules = {0};
+    struct filter *none = filter_new();
+    struct message_open m = {.flags = flags, .root = s->root, .root_len = strlen(s->root), .state_dir = ""};
+    filter_put(none, &rules);
+    message_put_open(&s->out, &m, &rules);
+    filter_free(none);
+    buf_free(&rules);
+    assert_int_equal(next(s).type, MSG_OPENED);
+}
+
+static void scan_store(struct session *s)
+{
+    struct message_scan m = {.group = "g", .group_len = 1};
+    uuid_random(&m.id);
+    message_put_scan(&s->out, &m);
+    assert_int_equal(next(s).type, MSG_SCANNED);
+    int fd = wire_in_take_fd(&s->in);
+    if (fd >= 0)
+        close(fd);
+}
+
+static struct message_apply an_op(const char *path)
+{
+    struct message_apply m = {.seq = 1, .how = STORE_CONTENT, .from = STORE_FROM_STREAM};
+    m.entry.path = path;
+    m.entry.path_len = strlen(path);
+    m.entry.kind = ENTRY_FILE;
+    m.entry.mode = 0644;
+    m.entry.size = 3;
+    m.entry.mtime.sec = 1700000000;
+    m.entry.digest = digest_of("new", 3);
+    uuid_random(&m.entry.origin);
+    version_set(&m.entry.version, &m.entry.origin, 1);
+    return m;
+}
+
+static void refused(struct session *s)
+{
+    assert_int_equal(next(s).type, MSG_FAILED);
+    assert_int_equal(next(s).type, 0);
+}
+
+/* ---- out of turn ---- */
+
+static void scan_before_open(void **state)
+{
+    struct session *s = *state;
+    struct message_scan m = {.group = "g", .group_len = 1};
+    uuid_random(&m.id);
+    message_put_scan(&s->out, &m);
+    refused(s);
+    assert_false(exists(s->root, ".sos-sync"));
+}
+
+static void apply_before_scan(void **state)
+{
+    struct session *s = *state;
+    struct message_apply m = an_op("new");
+    open_store(s, 0);
+    message_put_apply(&s->out, 1, &m);
+    refused(s);
+    assert_false(exists(s->root, "new"));
+}
+
+static void apply_in_a_dry_run(void **state)
+{
+    struct session *s = *state;
+    struct message_apply m = an_op("new");
+    open_store(s, OPEN_DRY_RUN);
+    scan_store(s);
+    message_put_apply(&s->out, 1, &m);
+    refused(s);
+    assert_false(exists(s->root, ".sos-sync"));
+}
+
+static void a_gap_in_the_sequence(void **state)
+{
+    struct session *s = *state;
+    struct message_apply m = an_op("new");
+    open_store(s, 0);
+    scan_store(s);
+    m.seq = 2;
+    message_put_apply(&s->out, 1, &m);
+    refused(s);
+}
+
+static void a_lender_that_lent_nothing(void **state)
+{
+    struct session *s = *state;
+    struct message_apply m = an_op("new");
+    open_store(s, 0);
+    scan_store(s);
+    m.from = STORE_FROM_ROOT;
+    m.lender = 5;
+    message_put_apply(&s->out, 0, &m);
+    refused(s);
+}
+
+static void lend_without_a_descriptor(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    message_put_number(&s->out, MSG_LEND, 0, 1);
+    refused(s);
+}
+
+static void data_without_credit(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    wire_out_frame(&s->out, MSG_DATA, 3, "xxxx", 4);
+    refused(s);
+}
+
+static void unknown_type(void **state)
+{
+    struct session *s = *state;
+    wire_out_frame(&s->out, 200, 0, "x", 1);
+    refused(s);
+}
+
+/* ---- paths: A1 to A5 ---- */
+
+static void hostile_paths(void **state)
+{
+    struct session *s = *state;
+    static const char *const path[] = {"../secret", "a/../../secret", "/etc/passwd", ".", "a//b", "a/",
+                                       ".sos-sync/marker", "a/.sos-sync.tmp.1"};
+    /* The agent ends at the first: one session for each. */
+    for (size_t i = 0; i < sizeof path / sizeof path[0]; i++) {
+        struct message_apply m = an_op(path[i]);
+        open_store(s, 0);
+        scan_store(s);
+        message_put_apply(&s->out, 1, &m);
+        refused(s);
+        char *secret = mem_printf("%s/secret", s->world);
+        struct stat st;
+        assert_int_equal(stat(secret, &st), 0);
+        assert_int_equal(st.st_size, 6);
+        free(secret);
+        void *again = s;
+        assert_int_equal(end(&again), 0);
+        assert_int_equal(begin(&again), 0);
+        *state = s = again;
+    }
+}
+
+/* C6: what the manifest does not hold is not given away, whatever is on the disk; the bundle has it empty. */
+static void a_file_outside_the_manifest(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    make_file(s->root, "later", "new");
+    struct message_apply m = an_op("later");
+    message_put_send(&s->out, 1, &m.entry);
+    wire_out_frame(&s->out, MSG_SEND_END, 1, NULL, 0);
+    message_put_number(&s->out, MSG_CREDIT, 1, 1 << 20);
+    bool ended = false;
+    while (!ended) {
+        struct frame f = next(s);
+        if (f.type == MSG_DATA)
+            assert_null(memmem(f.body.p, rd_left(&f.body), "new\0", 4));
+        else
+            assert_int_equal(f.type, MSG_DATA_END);
+        ended = f.type == MSG_DATA_END;
+    }
+}
+
+/* C5: a bundle with another object than the operation names. */
+static void a_bundle_with_another_object(void **state)
+{
+    struct session *s = *state;
+    struct buf pax = {0};
+    struct err e;
+    struct message_apply m = an_op("wanted"), other = an_op("other");
+    struct archive_out *a = archive_out_new(&pax, &e);
+    assert_non_null(a);
+    assert_int_equal(archive_out_begin(a, &other.entry, NULL, &e), 0);
+    assert_int_equal(archive_out_data(a, "new", 3, &e), 0);
+    assert_int_equal(archive_out_finish_object(a, &e), 0);
+    assert_int_equal(archive_out_end(a, &e), 0);
+    archive_out_free(a);
+    open_store(s, 0);
+    scan_store(s);
+    message_put_apply(&s->out, 1, &m);
+    assert_int_equal(next(s).type, MSG_CREDIT);
+    wire_out_frame(&s->out, MSG_DATA, 1, pax.data, pax.len);
+    wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
+    buf_free(&pax);
+    struct frame f;
+    do
+        f = next(s);
+    while (f.type == MSG_CREDIT);
+    assert_int_equal(f.type, MSG_RESULT);
+    assert_false(exists(s->root, "wanted"));
+    assert_false(exists(s->root, "other"));
+}
+
+/* E2: a coordinator that goes away at any point leaves the store as it was. */
+static void the_coordinator_goes_away(void **state)
+{
+    struct session *s = *state;
+    struct message_apply m = an_op("new");
+    open_store(s, 0);
+    scan_store(s);
+    message_put_apply(&s->out, 1, &m);
+    assert_int_equal(next(s).type, MSG_CREDIT);
+    shutdown(s->fd, SHUT_WR);
+    while (next(s).type != 0)
+        ;
+    int status;
+    assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
+    assert_true(WIFEXITED(status));
+    assert_false(exists(s->root, "new"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(scan_before_open), TEST(apply_before_scan), TEST(apply_in_a_dry_run), TEST(a_gap_in_the_sequence),
+        TEST(a_lender_that_lent_nothing), TEST(lend_without_a_descriptor), TEST(data_without_credit),
+        TEST(unknown_type), TEST(hostile_paths), TEST(a_file_outside_the_manifest),
+        TEST(a_bundle_with_another_object), TEST(the_coordinator_goes_away),
+    };
+    return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
+}
