@@ -141,6 +141,22 @@ int file_write(int fd, const void *buf, size_t n)
     return 0;
 }
 
+int file_beneath_dir(int root, const char *path)
+{
+    int fd = file_beneath(root, path, O_RDONLY | O_DIRECTORY, 0);
+    return fd < 0 && errno == EACCES ? file_beneath(root, path, O_PATH | O_DIRECTORY, 0) : fd;
+}
+
+int file_chmod(int fd, mode_t mode)
+{
+    char path[32];
+    int rc = fchmod(fd, mode);
+    if (rc == 0 || errno != EBADF)
+        return rc;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return chmod(path, mode);
+}
+
 int file_clone(int to, int from)
 {
     return ioctl(to, FICLONE, from);

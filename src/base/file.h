@@ -39,6 +39,10 @@ ssize_t file_read(int fd, void *buf, size_t n);
 ssize_t file_pread(int fd, void *buf, size_t n, off_t at);
 int file_write(int fd, const void *buf, size_t n); /* all of it: 0, or -1 */
 
+/* A directory below root even if it cannot be read: then as a path only (O_PATH). Descriptor, or -1 with errno. */
+int file_beneath_dir(int root, const char *path);
+int file_chmod(int fd, mode_t mode); /* also of a descriptor that is a path only: 0, or -1 with errno */
+
 int file_clone(int to, int from); /* FICLONE: 0, or -1 with errno where the file system cannot */
 
 /* An unlinked temporary file in dir, readable and writable. -1 with errno. */

@@ -21,6 +21,8 @@ struct merge {
     bool held;           /* row is a mixed one that waits for the heads behind it */
     struct merge_row row; /* its entries are in copy */
     struct entry *copy;  /* one for each source; made when the first mixed row comes */
+    uint64_t blind;                 /* bit i: dark[i] is set */
+    char *dark[PLAN_MEMBERS_MAX];   /* the directory that member i could not look into, while rows are below it */
     size_t last_len;
     char last[PATH_LEN_MAX + 1]; /* path of the last row */
 };
@@ -46,6 +48,8 @@ void merge_free(struct merge *m)
 {
     if (!m)
         return;
+    for (unsigned i = 0; i < m->n; i++)
+        free(m->dark[i]);
     free(m->copy);
     free(m);
 }
@@ -112,6 +116,29 @@ static uint64_t least(const struct merge *m)
     return in;
 }
 
+/* Who cannot see this row's path? A directory that is UNKNOWN hides all that is below it, whether that was recorded or not. */
+static void find_blind(struct merge *m, struct merge_row *row)
+{
+    row->blind = m->blind;
+    for (uint64_t left = m->blind; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        if (!path_below(row->path, row->path_len, m->dark[i], strlen(m->dark[i]))) {
+            row->blind &= ~bit(i);
+            free(m->dark[i]);
+            m->dark[i] = NULL;
+        }
+    }
+    m->blind = row->blind;
+}
+
+static void set_dark(struct merge *m, unsigned i, const struct entry *dir)
+{
+    if (m->blind & bit(i))
+        return; /* a directory further up hides this one too */
+    m->dark[i] = mem_strndup(dir->path, dir->path_len);
+    m->blind |= bit(i);
+}
+
 /* Turns these heads into a row; they are used up with it. */
 static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
 {
@@ -123,6 +150,10 @@ static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
     row->path_len = m->last_len;
     row->members = m->n;
     row->has_below = false;
+    if (m->blind)
+        find_blind(m, row);
+    else
+        row->blind = 0;
     bool dirs = false, others = false;
     for (unsigned i = 0; i < m->n; i++) {
         row->at[i] = in & bit(i) ? m->head[i] : NULL;
@@ -132,6 +163,8 @@ static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
             dirs = true;
         else
             others = true;
+        if (row->at[i]->kind == ENTRY_DIR && row->at[i]->flags & ENTRY_UNKNOWN)
+            set_dark(m, i, row->at[i]);
     }
     row->mixed = dirs && others;
     m->pull = in;

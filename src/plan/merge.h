@@ -23,6 +23,7 @@ struct merge_row {
     size_t path_len;
     unsigned members;
     const struct entry *at[PLAN_MEMBERS_MAX]; /* NULL: not there. Valid until the next call of merge_next */
+    uint64_t blind; /* bit i: member i could not look into a directory above this path: it takes no part */
     bool mixed;     /* a directory on one member, something else on another */
     bool has_below; /* set only on mixed rows: some member has an object below this path */
 };

@@ -34,8 +34,10 @@ static bool take_sides(const struct merge_row *row, struct verdict *out, struct 
         if (at) {
             out->had |= bit(i);
             hidden |= (at->flags & ENTRY_HIDDEN) != 0;
-            if (at->flags & ENTRY_UNKNOWN)
-                continue;
+        }
+        if (row->blind & bit(i) || (at && at->flags & ENTRY_UNKNOWN))
+            continue;
+        if (at) {
             s->held |= bit(i);
             s->damaged |= at->flags & ENTRY_DAMAGED ? bit(i) : 0;
             s->dirs |= at->kind == ENTRY_DIR ? bit(i) : 0;

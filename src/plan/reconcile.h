@@ -3,8 +3,8 @@
  * who asks or in which order members are given, except for the origin (first in the order of members).
  *
  * Rules, in this order:
- * 1. Entries flagged HIDDEN on any member: the row is left alone (verdict->skip). ENTRY_UNKNOWN: that member
- *    takes no part. ENTRY_DAMAGED: that member does not hold it, but its version counts, and its content is
+ * 1. Entries flagged HIDDEN on any member: the row is left alone (verdict->skip). ENTRY_UNKNOWN, or
+ *    row->blind: that member takes no part. ENTRY_DAMAGED: that member does not hold it, but its version counts, and its content is
  *    replaced (need CONTENT); only damaged copies left: verdict->lost, nothing is done.
  * 2. A mixed row with something below it: the directory wins over whatever is not one; the others lose (they are
  *    losers when their version is not before the directories').

@@ -237,6 +237,8 @@ static int drain_lists(struct run *r, struct err *e)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         struct peer *p = r->part[i];
+        p->asked -= p->ask_n; /* not sent: nobody will answer these */
+        p->ask_n = 0;
         while (peer_lives(p) && (!p->listed || p->answered < p->asked)) {
             while (p->current || p->first) {
                 drop_current(p);

@@ -74,7 +74,7 @@ static void check_twin(struct run *r, struct peer *p)
 static void check_group(struct run *r, struct peer *p)
 {
     if ((p->flags & OPENED_MARKED) && strcmp(p->group, r->group->name) != 0 &&
-        strcmp(p->group, "default") != 0 && strcmp(r->group->name, "default") != 0)
+        strcmp(p->group, GROUP_DEFAULT) != 0 && strcmp(r->group->name, GROUP_DEFAULT) != 0)
         peer_fail(p, ERR_GUARD, "the store belongs to group \"%s\", and nothing travels between groups. "
                   "If it has moved to this one for good, run once with --adopt %s", p->group, p->member->name);
 }

@@ -318,6 +318,7 @@ static int take_input(struct peer *p, struct err *e)
         int rc = wire_in_greeting(&p->in, &g, e);
         if (rc <= 0)
             return rc;
+        p->fds = p->in.socket && g.caps & WIRE_CAP_FDS;
     }
     struct frame f;
     int rc = 0;

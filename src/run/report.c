@@ -83,7 +83,7 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
     }
     if (t->content) {
         r->done_bytes += entry->size;
-        if (!adopts && entry->kind == ENTRY_FILE)
+        if (!adopts)
             r->summary.literal_bytes += entry->size;
     }
 }

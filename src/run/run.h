@@ -36,6 +36,7 @@ struct peer {
     int64_t heard;             /* ms: when its last whole message came */
 
     /* what it said */
+    bool fds;                  /* descriptors can be passed to it */
     unsigned flags, caps;      /* of enum message_opened_flag, enum store_cap */
     struct uuid id;
     char *group;

@@ -173,13 +173,21 @@ static int open_all(struct run *r, struct err *e)
     return 0;
 }
 
+/* A selection of stores on the command line does not move them out of their groups. */
+static const char *group_to_be(const struct run *r, const struct peer *p)
+{
+    bool keeps = (p->flags & OPENED_MARKED) && !p->adopted && strcmp(r->group->name, GROUP_DEFAULT) == 0;
+    return keeps ? p->group : r->group->name;
+}
+
 static int scan_all(struct run *r, struct err *e)
 {
     for (size_t i = 0; i < r->peers; i++) {
         struct peer *p = &r->peer[i];
         if (!peer_lives(p))
             continue;
-        struct message_scan m = {p->id, r->group->name, strlen(r->group->name)};
+        const char *name = group_to_be(r, p);
+        struct message_scan m = {p->id, name, strlen(name)};
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }

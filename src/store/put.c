@@ -216,7 +216,7 @@ static int set_dir_mode(int fd, const struct stat *st, mode_t mode)
 {
     if ((st->st_mode & 0777) == mode)
         return 0;
-    return fchmod(fd, (st->st_mode & 07000) | mode);
+    return file_chmod(fd, (st->st_mode & 07000) | mode);
 }
 
 /* A directory with its mode, as far as that need not wait. *st is what it is like then. */
@@ -226,7 +226,7 @@ static int set_up_dir(const struct put *p, const struct op *op, int fd, bool set
         return -1;
     if (set_mode && (set_dir_mode(fd, st, open_mode(op->o->entry->mode)) < 0 || fstat(fd, st) < 0))
         return -1;
-    if (p->a.fsync == STORE_FSYNC_ALWAYS && (fsync(fd) < 0 || fsync(op->parent->fd) < 0))
+    if (p->a.fsync == STORE_FSYNC_ALWAYS && ((fsync(fd) < 0 && errno != EBADF) || fsync(op->parent->fd) < 0))
         return -1;
     return 0;
 }
@@ -257,7 +257,7 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
         return rc;
     if (made && mkdirat(op->parent->fd, leaf, open_mode(want->mode)) < 0)
         return errno == EEXIST ? changed(e) : err_sys(e, "cannot make the directory");
-    int fd = openat(op->parent->fd, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = file_beneath_dir(op->parent->fd, leaf);
     if (fd < 0 || set_up_dir(p, op, fd, made || !narrow, &st) < 0)
         rc = err_sys(e, "cannot set up the directory");
     else
@@ -368,14 +368,11 @@ static int file_from_root(struct put *p, struct op *op, struct err *e)
     return rc;
 }
 
-/* 0: the temp holds the content of one of our own files; ERR_CHANGED: this one will not do. */
-static int adopt_one(struct put *p, struct op *op, const struct entry *from, struct temp *t, struct err *e)
+/* Takes the content of an open file of our own, and closes it. 0: the temp holds it; ERR_CHANGED: this one will not do. */
+static int adopt_open(struct put *p, struct op *op, int fd, struct temp *t, struct err *e)
 {
     const struct entry *want = op->o->entry;
     struct stat st;
-    const char *leaf;
-    int dir = file_dirs_parent(dirs_of(&p->self, p->a.root), from->path, from->path_len, &leaf);
-    int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
     if (fd < 0)
         return err_set(e, ERR_CHANGED, "content to adopt cannot be read");
     int rc = ERR_CHANGED;
@@ -393,6 +390,15 @@ static int adopt_one(struct put *p, struct op *op, const struct entry *from, str
     }
     close(fd);
     return rc;
+}
+
+/* What this very run has replaced lies in the trash, and is as good. */
+static int adopt_one(struct put *p, struct op *op, const struct entry *from, struct temp *t, struct err *e)
+{
+    const char *leaf;
+    int dir = file_dirs_parent(dirs_of(&p->self, p->a.root), from->path, from->path_len, &leaf);
+    int rc = adopt_open(p, op, dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE), t, e);
+    return rc == ERR_CHANGED ? adopt_open(p, op, trash_open(p->a.trash, from->path), t, e) : rc;
 }
 
 #define ADOPT_TRIES 4 /* candidates that are looked at */

@@ -47,6 +47,7 @@ struct put_batch {
     struct narrow *narrow; /* outer ones first */
     size_t narrows;
     uint64_t done;
+    dev_t dev; /* the root's */
 };
 
 /* ---- parents ---- */
@@ -58,6 +59,20 @@ static void parent_drop(struct put_batch *b, struct parent *p)
     close(p->fd);
     b->descriptors--;
     free(p);
+}
+
+/* The scan does not cross into another file system, so nothing is put there either: the two see the same store. */
+static int open_parent(const struct put_batch *b, const char *path)
+{
+    struct stat st;
+    int fd = file_beneath(b->a.root, path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) == 0 && st.st_dev == b->dev)
+        return fd;
+    close(fd);
+    errno = EXDEV;
+    return -1;
 }
 
 struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t len)
@@ -73,7 +88,7 @@ struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t le
     p->path[n] = '\0';
     p->len = n;
     p->refs = 1;
-    p->fd = file_beneath(b->a.root, p->path, O_RDONLY | O_DIRECTORY, 0);
+    p->fd = open_parent(b, p->path);
     if (p->fd < 0) {
         free(p);
         return NULL;
@@ -348,8 +363,8 @@ static void set_narrow(struct put_batch *b, struct narrow *n)
 {
     struct stat st;
     struct err why;
-    int fd = file_beneath(b->a.root, n->path, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0 || fstat(fd, &st) < 0 || fchmod(fd, (st.st_mode & 07000) | (mode_t)n->mode) < 0 ||
+    int fd = file_beneath_dir(b->a.root, n->path);
+    if (fd < 0 || fstat(fd, &st) < 0 || file_chmod(fd, (st.st_mode & 07000) | (mode_t)n->mode) < 0 ||
         fstat(fd, &st) < 0) {
         err_sys(&why, "cannot set the mode of the directory");
         b->a.watch->problem(b->a.watch->ctx, true, n->path, why.msg);
@@ -522,6 +537,8 @@ struct put_batch *put_batch_new(const struct put_batch_args *args)
     b->a = *args;
     b->item = mem_alloc(ITEMS_MAX * sizeof *b->item);
     b->descriptors_max = descriptor_budget();
+    struct stat st;
+    b->dev = fstat(args->root, &st) == 0 ? st.st_dev : 0;
     return b;
 }
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "store/scan_list.h"
 #include "store/scan_out.h"
+#include "store/temp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,14 +123,17 @@ static int unknown(struct walk *w)
     return scan_out_carry(&w->out, w->path, w->len, ENTRY_UNKNOWN, NULL);
 }
 
-/* Another file system begins here: what the store had here may be there again when it is unmounted. */
-static int see_mount(struct walk *w)
+/*
+ * A directory that is not looked into, since that cannot be done or another file system begins here: the store takes no
+ * part in what is decided about it and all below it, for what it had there may be there again next time.
+ */
+static int see_blindly(struct walk *w, const char *why, int sys)
 {
     static const struct history_at nothing;
     struct scan_out *o = &w->out;
     size_t recorded;
     uint32_t mode = o->now.mode;
-    w->args->watch->problem(w->args->watch->ctx, false, w->path, "is a mount point, not entered");
+    scan_out_problem(o, w->path, why, sys);
     int rc = scan_out_carry(o, w->path, w->len, ENTRY_UNKNOWN, &recorded);
     if (rc < 0 || recorded > 0)
         return rc;
@@ -158,33 +162,33 @@ static void pop_frame(struct walk *w)
     scan_list_pop(&w->names, f->before);
 }
 
-/* Goes into the directory of w->path. Owns fd. */
+/* Puts the directory of w->path and goes into it. Owns fd. */
 static int enter(struct walk *w, int fd, const struct stat *st)
 {
+    struct history_at at;
     struct scan_mark before = scan_list_mark(&w->names);
     if (scan_list_push(&w->names, fd) < 0) {
-        scan_out_problem(&w->out, w->path, "directory cannot be read", errno);
+        int sys = errno;
         close(fd);
-        return unknown(w);
+        return see_blindly(w, "directory cannot be read", sys);
+    }
+    int rc = history_seek(w->args->history, w->path, w->len, &at, w->out.e);
+    if (rc == 0)
+        rc = scan_out_seen(&w->out, &at);
+    if (rc < 0) {
+        close(fd);
+        return rc;
     }
     struct frame *f = push_frame(w);
     *f = (struct frame){scan_batch_dir(fd), st->st_dev, st->st_ino, before, before.n, w->names.n, w->len};
     return 0;
 }
 
-/* The directory itself, whatever becomes of its contents. */
-static int put_dir(struct walk *w)
-{
-    struct history_at at;
-    int rc = history_seek(w->args->history, w->path, w->len, &at, w->out.e);
-    return rc < 0 ? rc : scan_out_seen(&w->out, &at);
-}
-
 static int see_dir(struct walk *w, struct scan_dir *parent, const char *name, const struct stat *st)
 {
     struct stat opened;
     if (st->st_dev != w->dev)
-        return see_mount(w);
+        return see_blindly(w, "is a mount point, which is not entered", 0);
     int fd = openat(parent->fd, name, OPEN_DIR);
     if (fd < 0 && errno == ENOENT)
         return 0;
@@ -195,15 +199,11 @@ static int see_dir(struct walk *w, struct scan_dir *parent, const char *name, co
         close(fd);
         return AGAIN;
     }
-    int rc = put_dir(w);
-    if (rc == 0 && sys == 0)
+    if (sys == 0)
         return enter(w, fd, st);
     if (fd >= 0)
         close(fd);
-    if (rc < 0)
-        return rc;
-    scan_out_problem(&w->out, w->path, "directory cannot be opened", sys);
-    return unknown(w);
+    return see_blindly(w, "directory cannot be opened", sys);
 }
 
 /* ---- the walk ---- */
@@ -245,6 +245,13 @@ static int visit(struct walk *w, const struct frame *f, const char *name, size_t
         w->path[at - 1] = '/';
     memcpy(w->path + at, name, len + 1);
     w->len = at + len;
+    if (path_reserved(name, len)) {
+        /* Our own state, and what a killed run left, are nobody's business; but nothing else is left out in silence. */
+        if (!(at == 0 && strcmp(name, PATH_STATE) == 0) && !temp_is_name(name))
+            w->args->watch->problem(w->args->watch->ctx, false, w->path,
+                                    "has a name that sos-sync keeps for itself: left out");
+        return 0;
+    }
     struct scan_dir *dir = f->dir; /* f moves when a frame is pushed */
     for (int tries = 0; tries < TRIES; tries++) {
         int rc = look(w, dir, name);

@@ -79,8 +79,7 @@ static int read_names(struct scan_list *l, int fd)
             p += d->d_reclen;
             if (d->d_name[0] == '.' && (len == 1 || (len == 2 && d->d_name[1] == '.')))
                 continue;
-            if (!path_reserved(d->d_name, len))
-                add(l, d->d_name, len);
+            add(l, d->d_name, len);
         }
     }
 }

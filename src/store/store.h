@@ -103,7 +103,8 @@ struct store_ops {
     int (*inspect)(struct store *s, struct store_info *info, struct err *e);
 
     /*
-     * Builds the manifest. Creates root and marker (id, group) when they are missing, unless dry_run. A changed manifest is
+     * Builds the manifest. Creates root and marker (id, group) when they are missing, unless dry_run; a marker of another
+     * group is changed to this one. A changed manifest is
      * saved before this returns, so that no version is ever offered that the store could forget.
      */
     int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,

@@ -313,3 +313,8 @@ int trash_keep(struct trash *t, int dir, const char *name, const char *path, con
         *e = why;
     return rc;
 }
+
+int trash_open(const struct trash *t, const char *path)
+{
+    return t->run < 0 ? -1 : file_beneath(t->run, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+}

@@ -29,4 +29,10 @@ int trash_take(struct trash *t, int dir, const char *name, const char *path, con
 int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason,
                struct err *e);
 
+/*
+ * What this run has put there for this path, to read from: a descriptor that the caller closes, or -1. A clash of
+ * names may hide it or give another of that name: the caller judges it by its content.
+ */
+int trash_open(const struct trash *t, const char *path);
+
 #endif

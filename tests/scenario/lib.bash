@@ -57,9 +57,6 @@ exits() {
     return 1
 }
 
-# Leaks cannot be looked for under strace, and the sanitizer would say so with its own exit status.
-strace() { ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 command strace "$@"; }
-
 # The actions in --json output on standard input, one a line: ACTION PATH TO.
 acts() { jq -r 'select(.event == "action") | "\(.action) \(.path // ("base64:" + .path_b64)) \(.to)"'; }
 
