@@ -106,9 +106,9 @@ int wire_in_greeting(struct wire_in *in, struct wire_greeting *g, struct err *e)
 
 int wire_in_frame(struct wire_in *in, struct frame *f, struct err *e)
 {
-    struct rd r = rd_of(in->buf.data + in->used, in->buf.len - in->used);
-    if (rd_left(&r) < WIRE_HEADER_LEN)
+    if (in->buf.len - in->used < WIRE_HEADER_LEN)
         return 0;
+    struct rd r = rd_of(in->buf.data + in->used, in->buf.len - in->used);
     uint32_t len = rd_u32(&r);
     f->type = rd_u8(&r);
     uint8_t zero = rd_u8(&r);
