@@ -36,9 +36,14 @@ $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+# Another compiler or other flags in the same folder: everything is built again.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' >$@
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -130,5 +135,5 @@ help: ## this list
 
 -include $(LIB_OBJ:.o=.d) $(BUILD)/obj/src/main.d $(TEST_OBJ:.o=.d) $(REPLAY:.o=.d) $(BUILD)/obj/contrib/bench-loop.d
 .DELETE_ON_ERROR:
-.PHONY: all everything deps deps-test deps-bench demo check check-asan unit fuzz fuzz-run lint bench install \
+.PHONY: FORCE all everything deps deps-test deps-bench demo check check-asan unit fuzz fuzz-run lint bench install \
     uninstall clean help

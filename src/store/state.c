@@ -399,6 +399,20 @@ static void put_peers(struct buf *b, const struct store_peer *peer, size_t n)
     }
 }
 
+/* One address is one store: what was there before is no longer expected. True when something was forgotten. */
+static bool forget_predecessor(struct store_peer *list, size_t *n, const struct store_peer *peer)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++)
+        if (!uuid_same(&list[i].id, &peer->id) && strcmp(list[i].address, peer->address) == 0)
+            free(list[i].address);
+        else
+            list[kept++] = list[i];
+    bool gone = kept < *n;
+    *n = kept;
+    return gone;
+}
+
 /* Adds one to a sorted list, or renews its address. True when that made a difference. */
 static bool remember(struct store_peer **list, size_t *n, const struct store_peer *peer)
 {
@@ -428,7 +442,7 @@ int state_remember_peers(const struct state *s, const struct store_peer *peer, s
         return rc;
     for (size_t i = 0; i < n; i++)
         if (!uuid_none(&peer[i].id) && peer[i].address[0])
-            differs |= remember(&list, &count, peer + i);
+            differs |= forget_predecessor(list, &count, peer + i) | remember(&list, &count, peer + i);
     if (differs) {
         struct buf b = {0};
         qsort(list, count, sizeof *list, by_id);

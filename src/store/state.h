@@ -49,7 +49,7 @@ int state_write_marker(const struct state *s, const struct uuid *id, const char 
 
 /* The remembered peers, sorted by id; *peer is NULL for none. 0 or an error. */
 int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n, struct err *e);
-/* Peers that are not in the list stay remembered; an unchanged file is left alone. */
+/* Peers that are not in the list stay remembered, unless another now has their address; an unchanged file is left alone. */
 int state_remember_peers(const struct state *s, const struct store_peer *peer, size_t n, bool sync,
                          struct err *e);
 void state_free_peers(struct store_peer *peer, size_t n);

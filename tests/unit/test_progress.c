@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -196,6 +197,8 @@ static void drawn_and_cleared_on_a_terminal(void **state)
                                "\r                                       \r";
     size_t n = 0; /* the two writes may arrive one by one */
     for (ssize_t k; n < sizeof want - 1; n += (size_t)k) {
+        struct pollfd ready = {.fd = us, .events = POLLIN};
+        assert_int_equal(poll(&ready, 1, 10000), 1);
         k = read(us, got + n, sizeof got - 1 - n);
         assert_true(k > 0);
     }
