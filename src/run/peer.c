@@ -14,11 +14,6 @@
 
 #define TURN_MS 100
 
-bool peer_lives(const struct peer *p)
-{
-    return p->state != PEER_DOWN;
-}
-
 void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt, ...)
 {
     char text[2048];
@@ -53,7 +48,7 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
     p->run->summary.unreachable++;
     p->run->refused[p->member - p->run->group->member] = true;
     if (took_part)
-        transfer_peer_died(p);
+        p->run->died(p);
 }
 
 /* ---- starting and ending ---- */
@@ -117,7 +112,6 @@ void peer_free(struct peer *p, bool patient)
         wire_out_flush(&p->out);
     }
     link_close(&p->link, patient && peer_lives(p), why, sizeof why);
-    compare_free(p);
     if (p->cursor)
         plan_cursor_free(p->cursor);
     if (p->sends)
@@ -138,173 +132,7 @@ void peer_free(struct peer *p, bool patient)
     wire_out_close(&p->out);
 }
 
-/* ---- messages ---- */
-
-static int on_opened(struct peer *p, struct frame *f, struct err *e)
-{
-    struct message_opened m;
-    int rc = message_get_opened(f, &m, e);
-    if (rc < 0)
-        return rc;
-    p->flags = m.flags;
-    p->caps = m.caps;
-    p->id = m.id;
-    p->group = mem_strndup(m.group, m.group_len);
-    p->knows = mem_zalloc((m.peers + 1) * sizeof *p->knows);
-    struct message_peer known;
-    while (p->knows_n < m.peers && message_next_peer(&m.peer_list, &known)) {
-        p->knows[p->knows_n].id = known.id;
-        p->knows[p->knows_n++].address = mem_strndup(known.address, known.address_len);
-    }
-    p->state = PEER_OPENED;
-    return 0;
-}
-
-static int on_progress(struct peer *p, struct frame *f, struct err *e)
-{
-    struct message_progress m;
-    int rc = message_get_progress(f, &m, e);
-    if (rc == 0 && m.objects + m.bytes > 0) {
-        p->progress_objects = m.objects;
-        p->progress_bytes = m.bytes;
-    }
-    return rc;
-}
-
-static int on_problem(struct peer *p, struct frame *f, struct err *e)
-{
-    struct message_problem m;
-    int rc = message_get_problem(f, &m, e);
-    if (rc < 0)
-        return rc;
-    char *path = m.path_len ? mem_strndup(m.path, m.path_len) : NULL;
-    peer_trouble(p, m.error, path, "%.*s", (int)m.text_len, m.text);
-    free(path);
-    return 0;
-}
-
-static int on_scanned(struct peer *p, struct frame *f, struct err *e)
-{
-    int rc = message_get_scanned(f, &p->scanned, e);
-    if (rc < 0)
-        return rc;
-    if (p->scanned.special)
-        peer_trouble(p, false, NULL, "%llu sockets, fifos or devices were skipped",
-                     (unsigned long long)p->scanned.special);
-    p->root = wire_in_take_fd(&p->in);
-    p->run->summary.failed += p->scanned.problems;
-    p->progress_objects = p->scanned.totals.objects;
-    p->progress_bytes = 0;
-    p->state = PEER_SCANNED;
-    return 0;
-}
-
-static int on_block(struct peer *p, struct frame *f, struct err *e)
-{
-    if (p->listed)
-        return err_set(e, ERR_PROTO, "a manifest that goes on after its end");
-    return compare_block(p, f->body.p, rd_left(&f->body), e);
-}
-
-static int on_list_end(struct peer *p, struct frame *f, struct err *e)
-{
-    p->listed = true;
-    return message_get_list_end(f, &p->claimed, e);
-}
-
-static int on_had(struct peer *p, struct frame *f, struct err *e)
-{
-    bool yes[MSG_HAVE_MAX];
-    size_t n;
-    int rc = message_get_had(f, yes, &n, e);
-    if (rc < 0)
-        return rc;
-    if (n > p->asked - p->answered)
-        return err_set(e, ERR_PROTO, "an answer that nobody asked for");
-    compare_had(p, yes, n);
-    return 0;
-}
-
-static int on_result(struct peer *p, struct frame *f, struct err *e)
-{
-    struct message_result m;
-    int rc = message_get_result(f, &m, e);
-    if (rc < 0)
-        return rc;
-    if (m.seq <= p->done || m.seq > p->sent)
-        return err_set(e, ERR_PROTO, "the result of an operation that was not given");
-    if (m.seq <= p->failed_op)
-        return err_set(e, ERR_PROTO, "results out of order");
-    p->failed_op = m.seq;
-    struct failure *x = mem_alloc(sizeof *x + m.text_len + 1);
-    x->next = NULL;
-    x->op = m.seq;
-    memcpy(x->text, m.text, m.text_len);
-    x->text[m.text_len] = '\0';
-    *p->fail_last = x;
-    p->fail_last = &x->next;
-    return 0;
-}
-
-static int on_done(struct peer *p, struct frame *f, struct err *e)
-{
-    uint64_t n;
-    int rc = message_get_number(f, &n, e);
-    if (rc < 0)
-        return rc;
-    if (n <= p->done || n > p->sent)
-        return err_set(e, ERR_PROTO, "DONE for operations that were not given");
-    p->done = n;
-    p->progress_bytes = 0;
-    return 0;
-}
-
-static int on_committed(struct peer *p, struct frame *f, struct err *e)
-{
-    p->state = PEER_COMMITTED;
-    return message_get_empty(f, e);
-}
-
-static int on_failed(struct peer *p, struct frame *f, struct err *e)
-{
-    int code;
-    const char *text;
-    size_t n;
-    (void)p;
-    int rc = message_get_failed(f, &code, &text, &n, e);
-    return rc < 0 ? rc : err_set(e, code, "%.*s", (int)n, text);
-}
-
-/* What may come, and when. */
-static const struct {
-    enum peer_state from, to; /* first and last state in which it may come */
-    int (*handle)(struct peer *p, struct frame *f, struct err *e);
-} handlers[MSG_TYPES] = {
-    [MSG_OPENED] = {PEER_OPENING, PEER_OPENING, on_opened},
-    [MSG_PROGRESS] = {PEER_OPENING, PEER_COMMITTED, on_progress},
-    [MSG_PROBLEM] = {PEER_OPENING, PEER_COMMITTED, on_problem},
-    [MSG_SCANNED] = {PEER_SCANNING, PEER_SCANNING, on_scanned},
-    [MSG_BLOCK] = {PEER_SCANNED, PEER_SCANNED, on_block},
-    [MSG_LIST_END] = {PEER_SCANNED, PEER_SCANNED, on_list_end},
-    [MSG_HAD] = {PEER_SCANNED, PEER_SCANNED, on_had},
-    [MSG_RESULT] = {PEER_SCANNED, PEER_SCANNED, on_result},
-    [MSG_DONE] = {PEER_SCANNED, PEER_SCANNED, on_done},
-    [MSG_DATA] = {PEER_SCANNED, PEER_SCANNED, transfer_data},
-    [MSG_DATA_END] = {PEER_SCANNED, PEER_SCANNED, transfer_data_end},
-    [MSG_CREDIT] = {PEER_SCANNED, PEER_SCANNED, transfer_credit},
-    [MSG_COMMITTED] = {PEER_COMMITTING, PEER_COMMITTING, on_committed},
-    [MSG_FAILED] = {PEER_OPENING, PEER_COMMITTED, on_failed},
-};
-
-static int take_frame(struct peer *p, struct frame *f, struct err *e)
-{
-    if (f->type >= MSG_TYPES || !handlers[f->type].handle)
-        return err_set(e, ERR_PROTO, "unexpected message %u", f->type);
-    if (p->state < handlers[f->type].from || p->state > handlers[f->type].to)
-        return err_set(e, ERR_PROTO, "%s out of turn", message_name(f->type));
-    p->heard = clock_mono_ms();
-    return handlers[f->type].handle(p, f, e);
-}
+/* ---- the loop ---- */
 
 static int take_input(struct peer *p, struct err *e)
 {
@@ -323,12 +151,10 @@ static int take_input(struct peer *p, struct err *e)
     struct frame f;
     int rc = 0;
     while (peer_lives(p) && (rc = wire_in_frame(&p->in, &f, e)) > 0)
-        if ((rc = take_frame(p, &f, e)) < 0)
+        if ((rc = p->run->take(p, &f, e)) < 0)
             break;
     return rc;
 }
-
-/* ---- the loop ---- */
 
 static void serve(struct peer *p, short events)
 {

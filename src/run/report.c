@@ -113,7 +113,8 @@ static bool failed(struct peer *p, uint64_t op, const char *path)
     struct failure *x = p->fail_first;
     if (!x || x->op != op)
         return op > p->done; /* the member died first: that has been told */
-    peer_trouble(p, true, path, "%s", x->text);
+    report_trouble(p->run, p->member->name, path, true, x->text);
+    report_status(p->run, SOS_PARTIAL);
     p->fail_first = x->next;
     if (!p->fail_first)
         p->fail_last = &p->fail_first;

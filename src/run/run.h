@@ -94,6 +94,9 @@ struct run {
     const struct sos_callbacks *callbacks;
     struct peer *peer;         /* one for each member, in the order of the group */
     size_t peers;
+    /* What the poll loop hands upward: messages_take, transfer_peer_died. So that the loop knows nothing of what they mean. */
+    int (*take)(struct peer *p, struct frame *f, struct err *e);
+    void (*died)(struct peer *p);
     struct peer *part[PLAN_MEMBERS_MAX]; /* those who take part in this attempt's plan */
     unsigned parts;
     bool *refused;             /* members that an earlier attempt has given up */
@@ -118,7 +121,17 @@ struct run {
 /* Carries out the run that r describes (group, options, callbacks, body set; the rest zero). */
 enum sos_status run_group(struct run *r);
 
+/* ---- messages.c ---- */
+
+/* What is made of a message from a peer: validated, then acted upon. 0 or an error, which ends the peer. */
+int messages_take(struct peer *p, struct frame *f, struct err *e);
+
 /* ---- peer.c ---- */
+
+static inline bool peer_lives(const struct peer *p)
+{
+    return p->state != PEER_DOWN;
+}
 
 int peer_serve_local(int fd, void *member);
 int peer_start(struct run *r, struct peer *p, struct err *e);
@@ -129,7 +142,6 @@ void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt,
     __attribute__((format(printf, 4, 5)));
 /* One turn of the poll loop: all peers read from and written to, silence noticed, progress told. ERR_INTERRUPTED when a signal asked us to end. */
 int peers_turn(struct run *r, struct err *e);
-bool peer_lives(const struct peer *p);
 
 /* ---- guard.c ---- */
 

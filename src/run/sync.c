@@ -2,116 +2,11 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "group/conf.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- statuses ---- */
-
-enum sos_status sos_status_worse(enum sos_status a, enum sos_status b)
-{
-    static const enum sos_status order[] = {SOS_USAGE, SOS_GUARD, SOS_LOCKED, SOS_FAILED, SOS_PARTIAL, SOS_COPIES};
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++)
-        if (a == order[i] || b == order[i])
-            return order[i];
-    return SOS_OK;
-}
-
-void sos_options_init(struct sos_options *o)
-{
-    *o = (struct sos_options){.timeout = 300};
-}
-
-/* ---- groups ---- */
-
-static void tell(struct sos_error *error, const struct err *e)
-{
-    if (error)
-        snprintf(error->message, sizeof error->message, "%s", e->msg);
-}
-
-static struct sos_groups *result(struct sos_groups *g, int rc, const struct err *e, struct sos_error *error)
-{
-    if (rc >= 0)
-        return g;
-    tell(error, e);
-    sos_groups_free(g);
-    return NULL;
-}
-
-struct sos_groups *sos_groups_load(const char *file, struct sos_error *error)
-{
-    struct err e;
-    struct sos_groups *g = mem_zalloc(sizeof *g);
-    int rc = file ? conf_load(&g->groups, file, &e) : conf_load_default(&g->groups, &e);
-    if (rc == 0 && g->groups.n == 0)
-        rc = err_set(&e, ERR_CONF, "%s: there is no group with members in it",
-                     file ? file : "/etc/sos.conf and ~/.sos.conf");
-    return result(g, rc, &e, error);
-}
-
-struct sos_groups *sos_groups_of(char *const *member, size_t n, struct sos_error *error)
-{
-    struct err e;
-    struct sos_groups *g = mem_zalloc(sizeof *g);
-    return result(g, groups_from_args(&g->groups, member, n, &e), &e, error);
-}
-
-void sos_groups_free(struct sos_groups *g)
-{
-    if (g)
-        groups_free(&g->groups);
-    free(g);
-}
-
-size_t sos_groups_count(const struct sos_groups *g)
-{
-    return g->groups.n;
-}
-
-const char *sos_groups_name(const struct sos_groups *g, size_t group)
-{
-    return g->groups.group[group].name;
-}
-
-bool sos_groups_find(const struct sos_groups *g, const char *name, size_t *group)
-{
-    const struct group *found = groups_find(&g->groups, name);
-    if (found)
-        *group = (size_t)(found - g->groups.group);
-    return found != NULL;
-}
-
-size_t sos_groups_members(const struct sos_groups *g, size_t group)
-{
-    return g->groups.group[group].members;
-}
-
-const char *sos_groups_member(const struct sos_groups *g, size_t group, size_t member)
-{
-    return g->groups.group[group].member[member].name;
-}
-
-bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error *error)
-{
-    struct err e;
-    const struct group *which = &g->groups.group[group];
-    int rc = group_check(which, &e);
-    for (size_t i = 0; rc == 0 && i < which->members; i++) {
-        const struct member *m = &which->member[i];
-        if (m->address.kind != ADDRESS_LOCAL)
-            rc = err_set(&e, ERR_UNSUPPORTED, "group %s: %s: members reached by %s are not built yet", which->name,
-                         m->name, address_kind_name(m->address.kind));
-    }
-    if (rc < 0)
-        tell(error, &e);
-    return rc == 0;
-}
-
-/* ---- a run ---- */
 
 static bool is_named(const struct sos_options *o, const struct member *m)
 {
@@ -229,8 +124,10 @@ static int run_once(struct run *r, struct err *e)
 static void release(struct run *r, bool patient)
 {
     report_end(r);
-    for (size_t i = 0; i < r->peers; i++)
+    for (size_t i = 0; i < r->peers; i++) {
+        compare_free(&r->peer[i]);
         peer_free(&r->peer[i], patient);
+    }
     free(r->peer);
     r->peer = NULL;
     r->peers = 0;
@@ -273,6 +170,8 @@ static bool worth_another(const struct run *r)
 
 enum sos_status run_group(struct run *r)
 {
+    r->take = messages_take;
+    r->died = transfer_peer_died;
     r->refused = mem_zalloc(r->group->members * sizeof *r->refused);
     r->started = clock_mono_ms();
     r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
