@@ -297,6 +297,8 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
                           .from_root = -1, .entry = &m.entry};
     if (op.from == STORE_FROM_STREAM)
         return incoming_apply(a, f->channel, &op, e);
+    if (op.from == STORE_FROM_SELF && m.lender < a->lents)
+        op.from_root = a->lent[m.lender];
     if (op.from == STORE_FROM_ROOT) {
         if (m.lender >= a->lents || a->lent[m.lender] < 0)
             return err_set(e, ERR_PROTO, "content from a member whose root was not lent");

@@ -17,6 +17,7 @@ struct incoming {
     struct buf handed;     /* given to the reader: must stay until the next pull */
     uint64_t granted, arrived;
     bool ended;
+    char *cut;             /* why it ended too early, or NULL: what has arrived is good */
     char *broken;          /* why nothing good can come any more, or NULL */
 };
 
@@ -73,8 +74,8 @@ int incoming_data_end(struct agent *a, struct frame *f, struct err *e)
     if (!in)
         return e->code;
     in->ended = true;
-    if (n > 0 && !in->broken)
-        in->broken = mem_strndup(why, n);
+    if (n > 0 && !in->cut)
+        in->cut = mem_strndup(why, n);
     return 0;
 }
 
@@ -87,8 +88,8 @@ static ssize_t pull(void *ctx, const void **p, struct err *e)
         if (rc < 0)
             return rc;
     }
-    if (in->broken && in->data.len == 0)
-        return err_set(e, ERR_FORMAT, "%s", in->broken);
+    if (in->data.len == 0 && (in->broken || in->cut))
+        return err_set(e, ERR_FORMAT, "%s", in->broken ? in->broken : in->cut);
     struct buf spare = in->handed;
     in->handed = in->data;
     spare.len = 0;
@@ -166,6 +167,7 @@ void incoming_free_all(struct agent *a)
         buf_free(&in->data);
         buf_free(&in->handed);
         free(in->broken);
+        free(in->cut);
         free(in);
     }
     a->incoming.n = 0;

@@ -18,10 +18,16 @@ struct outgoing {
     struct buf pax;              /* encoded, not yet sent */
     size_t pax_sent;
     struct wanted {
-        struct wanted *next;
-        struct entry entry;
+        struct wanted *next;     /* as much of an entry as a source needs: many may wait */
+        enum entry_kind kind;
+        uint32_t mode;
+        uint64_t size;
+        struct stamp mtime;
+        struct digest digest;
+        size_t len;
         char path[];
     } *first, **last;
+    char *name;                  /* of the object being given; owned */
     int fd;                      /* of the file being read, or -1 */
     uint64_t left;               /* bytes of it still to be read */
     bool in_object, ending, ended;
@@ -71,10 +77,8 @@ int outgoing_send(struct agent *a, struct frame *f, struct err *e)
     if (!a->scanned || a->dry_run || o->ending)
         return err_set(e, ERR_PROTO, late);
     struct wanted *w = mem_alloc(sizeof *w + want.path_len + 1);
-    w->next = NULL;
-    entry_copy(&w->entry, &want);
+    *w = (struct wanted){NULL, want.kind, want.mode, want.size, want.mtime, want.digest, want.path_len};
     memcpy(w->path, path, want.path_len + 1);
-    w->entry.path = w->path;
     *o->last = w;
     o->last = &w->next;
     return 0;
@@ -118,21 +122,25 @@ static int begin(struct agent *a, struct outgoing *o, struct wanted *w, struct e
     char target[PATH_LEN_MAX + 1] = "?";
     struct err why;
     int rc = 0;
-    if (w->entry.kind == ENTRY_FILE)
-        rc = o->fd = a->store->ops->read_open(a->store, &w->entry, &why);
+    struct entry want = {.path = w->path, .path_len = w->len, .kind = w->kind, .mode = w->mode, .size = w->size,
+                         .mtime = w->mtime, .digest = w->digest};
+    if (w->kind == ENTRY_FILE)
+        rc = o->fd = a->store->ops->read_open(a->store, &want, &why);
     else
-        rc = a->store->ops->read_link(a->store, &w->entry, target, sizeof target, &why);
+        rc = a->store->ops->read_link(a->store, &want, target, sizeof target, &why);
     if (rc < 0) {
         o->fd = -1;
         message_put_problem(&a->out, true, w->path, why.msg);
-        w->entry.size = 0;
+        want.size = 0;
     }
-    o->left = w->entry.kind == ENTRY_FILE ? w->entry.size : 0;
+    free(o->name);
+    o->name = mem_strdup(w->path);
+    o->left = w->kind == ENTRY_FILE ? want.size : 0;
     o->in_object = true;
-    return archive_out_begin(o->archive, &w->entry, w->entry.kind == ENTRY_LINK ? target : NULL, e);
+    return archive_out_begin(o->archive, &want, w->kind == ENTRY_LINK ? target : NULL, e);
 }
 
-static int read_piece(struct outgoing *o, struct err *e)
+static int read_piece(struct agent *a, struct outgoing *o, struct err *e)
 {
     uint8_t piece[MSG_DATA_MAX];
     size_t n = o->left < sizeof piece ? (size_t)o->left : sizeof piece;
@@ -142,6 +150,11 @@ static int read_piece(struct outgoing *o, struct err *e)
         int rc = archive_out_data(o->archive, piece, (size_t)got, e);
         if (rc < 0 || o->left > 0)
             return rc;
+    }
+    if (got < 0) {
+        struct err why;
+        err_sys(&why, "cannot be read");
+        message_put_problem(&a->out, true, o->name, why.msg);
     }
     /* The end; or the file shrank or failed, then zeros follow, piece by piece, and the digest will tell the target. */
     o->left = 0;
@@ -159,7 +172,7 @@ static int read_piece(struct outgoing *o, struct err *e)
 static int produce(struct agent *a, struct outgoing *o, struct err *e)
 {
     if (o->in_object)
-        return read_piece(o, e) < 0 ? e->code : 1;
+        return read_piece(a, o, e) < 0 ? e->code : 1;
     struct wanted *w = o->first;
     if (w) {
         o->first = w->next;
@@ -233,6 +246,7 @@ void outgoing_free_all(struct agent *a)
         if (o->fd >= 0)
             close(o->fd);
         buf_free(&o->pax);
+        free(o->name);
         free(o);
     }
     a->outgoing.n = 0;

@@ -30,3 +30,10 @@ bool clock_within(struct stamp a, struct stamp b, int64_t seconds)
         return true;
     return clock_cmp(a, (struct stamp){edge, b.nsec}) >= 0;
 }
+
+bool clock_kept(struct stamp wanted, struct stamp found)
+{
+    if (clock_cmp(wanted, found) == 0)
+        return true;
+    return found.nsec == 0 && (found.sec == wanted.sec || found.sec == (wanted.sec & ~(int64_t)1));
+}

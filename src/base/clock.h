@@ -16,4 +16,7 @@ int64_t clock_mono_ms(void);      /* monotonic milliseconds: for timeouts and ra
 int clock_cmp(struct stamp a, struct stamp b);
 bool clock_within(struct stamp a, struct stamp b, int64_t seconds); /* |a - b| <= seconds, or a later than b */
 
+/* Is found what a file system makes of wanted: itself, or cut to whole seconds, or (FAT) to even ones? */
+bool clock_kept(struct stamp wanted, struct stamp found);
+
 #endif

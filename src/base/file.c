@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -94,6 +95,19 @@ int file_dirs_parent(struct file_dirs *d, const char *path, size_t len, const ch
     d->len = n;
     d->fd = file_beneath(d->root, d->dir, O_RDONLY | O_DIRECTORY, 0);
     return d->fd;
+}
+
+unsigned file_raise_limit(void)
+{
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+        return 256;
+    if (lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+        getrlimit(RLIMIT_NOFILE, &lim);
+    }
+    return lim.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)lim.rlim_cur;
 }
 
 ssize_t file_read(int fd, void *buf, size_t n)

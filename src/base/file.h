@@ -34,6 +34,9 @@ void file_dirs_close(struct file_dirs *d);
 /* Directory descriptor (borrowed until the next call) for path's parent; *leaf points at its last component. -1 with errno. */
 int file_dirs_parent(struct file_dirs *d, const char *path, size_t len, const char **leaf);
 
+/* As many descriptors as this process may have at all, instead of as many as it was given; returns that number. */
+unsigned file_raise_limit(void);
+
 /* Loops over EINTR and short counts. Bytes read (short only at the end of file), or -1. */
 ssize_t file_read(int fd, void *buf, size_t n);
 ssize_t file_pread(int fd, void *buf, size_t n, off_t at);

@@ -79,6 +79,16 @@ static int reap(pid_t pid, int patient)
     return status;
 }
 
+int link_ended(const struct link *l)
+{
+    siginfo_t info = {0};
+    struct pollfd p = {.fd = l->fd};
+    if (l->pid <= 0 || poll(&p, 1, 0) <= 0 || !(p.revents & POLLHUP))
+        return 0;
+    return waitid(P_PID, (id_t)l->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == l->pid &&
+           info.si_code != CLD_EXITED;
+}
+
 void link_close(struct link *l, int patient, char *why, size_t size)
 {
     if (size)

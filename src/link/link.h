@@ -21,6 +21,9 @@ struct link {
 int link_spawn(struct link *l, int (*body)(int fd, void *ctx), void *ctx, const int *close_fds, size_t n,
                struct err *e);
 
+/* Has the child ended, or is it about to, by itself? (A link that has just broken down.) */
+int link_ended(const struct link *l);
+
 /*
  * Closes our end. patient: waits for the child to end by itself; else it is killed (a kill loses nothing).
  * Says in why (size bytes) how the child ended when it was not with status 0, else "".

@@ -164,8 +164,12 @@ static int judge(struct run *r, const struct merge_row *row, struct err *e)
     struct verdict v;
     struct plan_step step;
     int rc = reconcile(row, &v, e);
-    if (rc < 0)
-        return err_wrap(e, "%.*s", (int)row->path_len, row->path);
+    if (rc < 0) { /* one object's trouble, not the group's */
+        report_trouble(r, NULL, row->path, true, e->msg);
+        report_status(r, SOS_PARTIAL);
+        r->summary.failed++;
+        return 0;
+    }
     if (v.lost) {
         report_trouble(r, NULL, row->path, true, only_damaged);
         report_status(r, SOS_PARTIAL);

@@ -155,9 +155,10 @@ static const struct {
     [MSG_HAD] = {PEER_SCANNED, PEER_SCANNED, on_had},
     [MSG_RESULT] = {PEER_SCANNED, PEER_SCANNED, on_result},
     [MSG_DONE] = {PEER_SCANNED, PEER_SCANNED, on_done},
-    [MSG_DATA] = {PEER_SCANNED, PEER_SCANNED, transfer_data},
-    [MSG_DATA_END] = {PEER_SCANNED, PEER_SCANNED, transfer_data_end},
-    [MSG_CREDIT] = {PEER_SCANNED, PEER_SCANNED, transfer_credit},
+    /* What is under way in a bundle may still come when nobody waits for it any more. */
+    [MSG_DATA] = {PEER_SCANNED, PEER_COMMITTED, transfer_data},
+    [MSG_DATA_END] = {PEER_SCANNED, PEER_COMMITTED, transfer_data_end},
+    [MSG_CREDIT] = {PEER_SCANNED, PEER_COMMITTED, transfer_credit},
     [MSG_COMMITTED] = {PEER_COMMITTING, PEER_COMMITTING, on_committed},
     [MSG_FAILED] = {PEER_OPENING, PEER_COMMITTED, on_failed},
 };

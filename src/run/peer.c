@@ -42,8 +42,9 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
     va_end(ap);
     bool took_part = p->state >= PEER_SCANNED;
     p->state = PEER_DOWN;
+    bool gone = link_ended(&p->link);
     link_close(&p->link, 0, why, sizeof why);
-    report_trouble(p->run, p->member->name, NULL, true, text);
+    report_trouble(p->run, p->member->name, NULL, true, gone && why[0] ? why : text);
     report_status(p->run, status_of(code));
     p->run->summary.unreachable++;
     p->run->refused[p->member - p->run->group->member] = true;
@@ -175,6 +176,11 @@ static void check_silence(struct run *r)
 {
     int64_t limit = (int64_t)r->options->timeout * 1000;
     int64_t now = clock_mono_ms();
+    int64_t away = r->turned ? now - r->turned - 10 * TURN_MS : 0;
+    r->turned = now;
+    /* We were stopped ourselves (^Z), and could not listen: that is no silence of theirs. */
+    for (size_t i = 0; away > 0 && i < r->peers; i++)
+        r->peer[i].heard += away;
     for (size_t i = 0; limit > 0 && i < r->peers; i++)
         if (peer_lives(&r->peer[i]) && now - r->peer[i].heard > limit)
             peer_fail(&r->peer[i], ERR_PROTO, "its agent has been silent for %u seconds", r->options->timeout);

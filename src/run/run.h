@@ -45,6 +45,7 @@ struct peer {
     bool adopted;              /* the user accepts whatever store is there */
     struct message_scanned scanned;
     uint64_t progress_objects, progress_bytes;
+    uint64_t lent;             /* bit i: has the root of part i, to read from */
     int root;                  /* lent to us, to be handed to others; -1 */
 
     /* its manifest, arriving */
@@ -112,6 +113,7 @@ struct run {
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
     enum sos_phase phase;
     int64_t started, progressed;
+    int64_t turned;            /* ms: when the poll loop went round last; 0: not yet */
     uint64_t done_objects, done_bytes;
     struct sos_summary summary;
 };

@@ -1,6 +1,7 @@
 #include "run/run.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <signal.h>
@@ -177,6 +178,7 @@ enum sos_status run_group(struct run *r)
     r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
                                       .dry_run = r->options->dry_run};
     signal(SIGPIPE, SIG_IGN);
+    file_raise_limit();
     for (bool again = true; again;) {
         struct err e;
         int rc = run_once(r, &e);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OUT_ENOUGH (256u * 1024u) /* bytes that may wait for one peer before we stop adding */
 
@@ -16,7 +17,7 @@ static uint64_t stream_targets(const struct run *r, const struct plan_cursor *c,
     uint64_t mask = 0;
     for (unsigned i = 0; i < s->targets; i++)
         if (s->target[i].content && !plan_cursor_adopts(c, i) &&
-            (r->options->through || r->part[s->source]->root < 0 || !r->part[s->target[i].member]->fds))
+            !(r->part[s->target[i].member]->lent >> s->source & 1))
             mask |= 1ull << s->target[i].member;
     return mask;
 }
@@ -130,6 +131,7 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
     struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE};
     if (t->content && plan_cursor_adopts(p->cursor, index)) {
         m.from = STORE_FROM_SELF;
+        m.lender = s->source;
     } else if (t->content) {
         uint64_t mask = stream_targets(r, p->cursor, s);
         bool stream = mask >> p->part & 1;
@@ -181,6 +183,14 @@ static bool expected(const struct run *r, uint64_t targets, uint64_t step_no)
     return true;
 }
 
+static bool any_lives(const struct run *r, uint64_t targets)
+{
+    for (unsigned i = 0; i < r->parts; i++)
+        if ((targets >> i & 1) && peer_lives(r->part[i]))
+            return true;
+    return false;
+}
+
 static void end_sends(struct peer *p)
 {
     struct run *r = p->run;
@@ -207,7 +217,7 @@ static int fill_source(struct peer *p, struct err *e)
         uint64_t mask = s->source == p->part ? stream_targets(r, p->sends, s) : 0;
         if (mask && !expected(r, mask, p->send_no))
             break;
-        if (mask)
+        if (mask && any_lives(r, mask))
             message_put_send(&p->out, channel_of(r, p->part, mask), &s->entry);
         p->send_no++;
         p->send_step = NULL;
@@ -224,8 +234,12 @@ static void lend_roots(struct run *r)
         for (unsigned s = 0; s < r->parts; s++) {
             int fd = s == t || !r->part[t]->fds || r->part[s]->root < 0 ? -1 : fcntl(r->part[s]->root, F_DUPFD_CLOEXEC, 3);
             if (fd < 0)
+                continue; /* then content goes through us */
+            if (wire_out_pass(&r->part[t]->out, fd) < 0) {
+                close(fd);
                 continue;
-            wire_out_pass(&r->part[t]->out, fd);
+            }
+            r->part[t]->lent |= 1ull << s;
             message_put_number(&r->part[t]->out, MSG_LEND, 0, s);
         }
 }
@@ -256,6 +270,16 @@ static int carry_out(struct run *r, struct err *e)
     return rc;
 }
 
+/* Where everybody can read from everybody there are no bundles, and nobody need look for his objects in the plan. */
+static bool any_streams(const struct run *r)
+{
+    uint64_t all = r->parts < 64 ? (1ull << r->parts) - 1 : UINT64_MAX;
+    for (unsigned i = 0; i < r->parts; i++)
+        if ((r->part[i]->lent | 1ull << i) != all)
+            return true;
+    return false;
+}
+
 int transfer_run(struct run *r, struct err *e)
 {
     r->phase = SOS_PHASE_TRANSFER;
@@ -265,6 +289,7 @@ int transfer_run(struct run *r, struct err *e)
         for (unsigned i = 0; i < r->parts; i++) {
             r->part[i]->cursor = plan_cursor_new(r->plan);
             r->part[i]->sends = plan_cursor_new(r->plan);
+            r->part[i]->sends_end = !any_streams(r);
         }
         int rc = carry_out(r, e);
         if (rc < 0)

@@ -389,7 +389,7 @@ static int dir_read_open(struct store *s, const struct entry *want, struct err *
     if (fd < 0)
         return errno == ENOENT || errno == ELOOP ? gone(e) : err_sys(e, "cannot be read");
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
-        clock_cmp(seen_mtime(&st), want->mtime) == 0)
+        clock_kept(want->mtime, seen_mtime(&st)))
         return fd;
     close(fd);
     return gone(e);

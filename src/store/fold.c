@@ -146,6 +146,17 @@ static int look_through(int root, const char *dir, struct trash *trash, struct e
     return rc;
 }
 
+/* A directory that a killed run had opened for its children gets the mode that it was to have in the end. */
+static void close_dir(int root, const struct entry *dir)
+{
+    struct stat st;
+    int fd = dir->mode == (dir->mode | 0700u) ? -1 : file_beneath_dir(root, dir->path);
+    if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0777) == (dir->mode | 0700u))
+        file_chmod(fd, (st.st_mode & 07000) | (mode_t)dir->mode);
+    if (fd >= 0)
+        close(fd);
+}
+
 int fold_leftovers(int root, int journal, const struct uuid *id, struct trash *trash, struct err *e)
 {
     struct journal_reader *r = journal_reader_new(journal, id, e);
@@ -155,6 +166,8 @@ int fold_leftovers(int root, int journal, const struct uuid *id, struct trash *t
     int rc = r ? 0 : e ? e->code : ERR_SYS;
     while (r && (rc = journal_reader_next(r, &at, &done, e)) > 0) {
         size_t n = path_parent(at->path, at->path_len);
+        if (!done && at->kind == ENTRY_DIR)
+            close_dir(root, at);
         if (done || (any && strlen(dir) == n && memcmp(dir, at->path, n) == 0))
             continue;
         any = true;

@@ -325,7 +325,7 @@ static bool source_is(int fd, const struct entry *want)
 {
     struct stat st;
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
-           clock_cmp(seen_mtime(&st), want->mtime) == 0;
+           clock_kept(want->mtime, seen_mtime(&st));
 }
 
 static int source_changed(struct err *e)
@@ -426,6 +426,8 @@ static int file_from_self(struct put *p, struct op *op, struct err *e)
         if (rc != ERR_CHANGED)
             return rc;
     }
+    if (op->o->from_root >= 0)
+        return file_from_root(p, op, e);
     return err_set(e, ERR_CHANGED, "content to adopt is no longer there");
 }
 

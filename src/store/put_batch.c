@@ -7,11 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ITEMS_MAX 2048u
@@ -253,6 +254,7 @@ static int place_object(struct put_batch *b, struct put_item *it, struct stat *s
         rc = it->seen.kind ? replace(b, it, e) : place_new(it, e);
     if (rc < 0)
         return rc;
+    it->keep_intent = true; /* it stands there, whatever fails from here on */
     if (it->kind == PUT_LINK)
         rc = fstatat(it->parent->fd, it->leaf, st, AT_SYMLINK_NOFOLLOW);
     else
@@ -273,10 +275,11 @@ static int set_meta(int fd, bool as_path, const struct put_item *it, const struc
 {
     char path[32];
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
-    bool mode = (st->st_mode & 07777) != it->mode;
+    mode_t keep = st->st_mode & 07000; /* set-id bits are this store's own business */
+    bool mode = (st->st_mode & 0777) != it->mode;
     bool time = clock_cmp(seen_mtime(st), it->mtime) != 0;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (mode && (as_path ? chmod(path, (mode_t)it->mode) : fchmod(fd, (mode_t)it->mode)) < 0)
+    if (mode && file_chmod(fd, keep | (mode_t)it->mode) < 0)
         return -1;
     return time ? (as_path ? utimensat(AT_FDCWD, path, times, 0) : futimens(fd, times)) : 0;
 }
@@ -295,8 +298,10 @@ static int meta_of_file(struct put_item *it, struct stat *st, struct err *e)
         rc = errno == ENOENT || errno == ELOOP ? changed(e) : err_sys(e, "cannot set its metadata");
     else if (!seen_is(&it->seen, st, true))
         rc = changed(e);
-    else if (set_meta(fd, as_path, it, st) < 0 || fstat(fd, st) < 0)
+    else if (set_meta(fd, as_path, it, st) < 0 || fstat(fd, st) < 0) {
         rc = err_sys(e, "cannot set its metadata");
+        it->keep_intent = true; /* half of it may be done */
+    }
     if (fd >= 0)
         close(fd);
     return rc;
@@ -402,6 +407,33 @@ static int sync_files(struct put_batch *b, struct err *e)
     return 0;
 }
 
+static void *syncfs_thread(void *fd)
+{
+    return syncfs(*(int *)fd) < 0 ? (void *)(intptr_t)errno : NULL;
+}
+
+/* A sync may take minutes on a slow disk: meanwhile we go on saying that we are alive. */
+static int sync_store(struct put_batch *b, struct err *e)
+{
+    pthread_t thread;
+    void *sys = NULL;
+    int rc = 0;
+    if (pthread_create(&thread, NULL, syncfs_thread, &b->a.root) != 0)
+        return syncfs(b->a.root) < 0 ? err_sys(e, "sync of the store") : 0;
+    for (bool over = false; !over;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        over = pthread_timedjoin_np(thread, &sys, &until) == 0;
+        if (!over && rc == 0)
+            rc = b->a.watch->progress(b->a.watch->ctx, 0, 0);
+    }
+    if (rc < 0)
+        return err_set(e, rc, "the run was stopped");
+    errno = (int)(intptr_t)sys;
+    return sys ? err_sys(e, "sync of the store") : 0;
+}
+
 /* The journal is written in any case; synced with all data that its intents need. */
 static int sync_all(struct put_batch *b, struct err *e)
 {
@@ -409,8 +441,8 @@ static int sync_all(struct put_batch *b, struct err *e)
     int rc = how == STORE_FSYNC_ALWAYS ? sync_files(b, e) : 0;
     if (rc == 0)
         rc = journal_flush(b->a.journal, how == STORE_FSYNC_ALWAYS, e);
-    if (rc == 0 && how == STORE_FSYNC_BATCH && syncfs(b->a.root) < 0)
-        rc = err_sys(e, "sync of the store");
+    if (rc == 0 && how == STORE_FSYNC_BATCH)
+        rc = sync_store(b, e);
     return rc;
 }
 
@@ -519,16 +551,8 @@ void put_batch_count(struct put_batch *b)
 
 static unsigned descriptor_budget(void)
 {
-    struct rlimit lim;
-    if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-        return 128;
-    if (lim.rlim_cur < lim.rlim_max) {
-        lim.rlim_cur = lim.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &lim);
-        getrlimit(RLIMIT_NOFILE, &lim);
-    }
-    rlim_t half = lim.rlim_cur / 2;
-    return half > 2 * ITEMS_MAX + 16 ? 2 * ITEMS_MAX + 16 : (unsigned)half;
+    unsigned half = file_raise_limit() / 2;
+    return half > 2 * ITEMS_MAX + 16 ? 2 * ITEMS_MAX + 16 : half;
 }
 
 struct put_batch *put_batch_new(const struct put_batch_args *args)

@@ -38,6 +38,16 @@ bool scan_judge_same(const struct entry *a, const struct entry *b)
     return a->kind == b->kind && a->size == b->size && clock_cmp(a->mtime, b->mtime) == 0 && same_file(a, b);
 }
 
+/*
+ * Is this still the file that known was recorded for? Times are changed only together with the ctime: where that is the
+ * same, other times are what the file system made of those that it was given.
+ */
+static bool same_place(const struct entry *seen, const struct entry *known)
+{
+    return seen->kind == known->kind && seen->size == known->size && known->place.ino != 0 &&
+           same_file(seen, known) && clock_kept(known->mtime, seen->mtime);
+}
+
 /* An entry without a version was made for what could not be read: its content says nothing. */
 static bool speaks(const struct entry *e)
 {
@@ -47,7 +57,7 @@ static bool speaks(const struct entry *e)
 /* Would any change that leaves the usual traces show in what stat tells? */
 static bool untouched(const struct entry *seen, const struct entry *known)
 {
-    return speaks(known) && known->place.ino != 0 && !known->place.racy && scan_judge_same(seen, known);
+    return speaks(known) && !known->place.racy && same_place(seen, known);
 }
 
 static bool completed(const struct entry *intent)
@@ -69,7 +79,8 @@ const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct en
 
 static bool same_object(const struct entry *seen, const struct entry *known)
 {
-    return speaks(known) && entry_same_content(seen, known) && entry_same_meta(seen, known);
+    return speaks(known) && entry_same_content(seen, known) &&
+           (entry_same_meta(seen, known) || (seen->mode == known->mode && same_place(seen, known)));
 }
 
 /* The entry of history that seen is another look at, or NULL. An intent may have renewed only the record. */
@@ -142,6 +153,7 @@ enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *se
         keep_dir_place(seen, at->recorded);
     if (!same)
         return local_change(j, seen, at);
+    seen->mtime = same->mtime;
     take_record(seen, same);
     return SCAN_FINE;
 }

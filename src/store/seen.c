@@ -28,7 +28,7 @@ bool seen_is(const struct seen *s, const struct stat *st, bool ctime)
         return S_ISDIR(st->st_mode);
     if (s->kind == ENTRY_FILE ? !S_ISREG(st->st_mode) : s->kind != ENTRY_LINK || !S_ISLNK(st->st_mode))
         return false;
-    return s->size == (uint64_t)st->st_size && clock_cmp(s->mtime, seen_mtime(st)) == 0 &&
+    return s->size == (uint64_t)st->st_size && clock_kept(s->mtime, seen_mtime(st)) &&
            s->place.ino == now.ino && s->place.dev == now.dev &&
-           (!ctime || clock_cmp(s->place.ctime, now.ctime) == 0);
+           (!ctime || st->st_nlink > 1 || clock_cmp(s->place.ctime, now.ctime) == 0);
 }

@@ -16,7 +16,7 @@ struct seen {
 
 struct seen seen_of(const struct entry *e); /* e NULL: nothing */
 /*
- * Of a directory only the kind counts. ctime false: it may have changed, since a rename or a link is
+ * A file with other names may have got its ctime from what we did to one of these. Of a directory only the kind counts. ctime false: it may have changed, since a rename or a link is
  * such a change.
  */
 bool seen_is(const struct seen *s, const struct stat *st, bool ctime);

@@ -89,7 +89,8 @@ struct store_op {
     uint64_t seq;               /* rises by one with each operation */
     enum store_how how;
     enum store_from from;
-    int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT */
+    int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT; with STORE_FROM_SELF where to turn to when the
+                                   content is not there after all; else -1 */
     const char *target;         /* of a symlink that comes by stream, NUL-terminated; else NULL */
     const struct entry *entry;  /* the wanted state, with its version; place is ignored. Paths ascend within a phase */
 };

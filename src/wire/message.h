@@ -104,7 +104,7 @@ struct message_scanned {
 struct message_apply {
     uint64_t seq;
     uint8_t how, from;         /* enum store_how, enum store_from */
-    uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent */
+    uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent; STORE_FROM_SELF: who else has the content */
     struct entry entry;        /* path in the caller's scratch */
 };
 
