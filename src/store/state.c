@@ -440,9 +440,12 @@ int state_remember_peers(const struct state *s, const struct store_peer *peer, s
     int rc = state_read_peers(s, &list, &count, e);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < n; i++)
-        if (!uuid_none(&peer[i].id) && peer[i].address[0])
-            differs |= forget_predecessor(list, &count, peer + i) | remember(&list, &count, peer + i);
+    for (size_t i = 0; i < n; i++) {
+        if (uuid_none(&peer[i].id) || !peer[i].address[0])
+            continue;
+        bool forgot = forget_predecessor(list, &count, peer + i);
+        differs |= remember(&list, &count, peer + i) || forgot;
+    }
     if (differs) {
         struct buf b = {0};
         qsort(list, count, sizeof *list, by_id);
