@@ -1,12 +1,16 @@
 #include "cli/report_text.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/num.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define ECHO_MAX 20 /* times that a message is printed for one object after the other */
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define NAME_COLUMNS 30 /* a longer member name pushes its line out of the columns */
@@ -130,10 +134,36 @@ void report_text_trouble(const struct sos_trouble *t)
     say("%s%s%s%s%s%s%s%s", part[0], part[1], part[2], part[3], part[4], part[5], part[6], t->message);
 }
 
+/* Says how often a message was left out, and forgets it. */
+static void end_echo(struct reporter_echo *echo)
+{
+    if (echo->n > ECHO_MAX)
+        log_error("%s: the same for %" PRIu64 " more objects: %s", echo->member, echo->n - ECHO_MAX, echo->message);
+    free(echo->member);
+    free(echo->message);
+    *echo = (struct reporter_echo){0};
+}
+
+/* A full disk has the same to say of every object: a few such lines tell all. False: leave this one out. */
+static bool worth_saying(struct reporter *r, const struct sos_trouble *t)
+{
+    if (!t->path || !t->member || r->options->verbose)
+        return true;
+    for (size_t i = 0; i < REPORTER_ECHOES; i++) {
+        struct reporter_echo *echo = &r->echo[i];
+        if (echo->n && strcmp(echo->member, t->member) == 0 && strcmp(echo->message, t->message) == 0)
+            return ++echo->n <= ECHO_MAX;
+    }
+    struct reporter_echo *oldest = &r->echo[r->echo_next++ % REPORTER_ECHOES];
+    end_echo(oldest);
+    *oldest = (struct reporter_echo){mem_strdup(t->member), mem_strdup(t->message), 1};
+    return true;
+}
+
 static void text_trouble(struct reporter *r, const struct sos_trouble *t)
 {
-    (void)r;
-    report_text_trouble(t);
+    if (worth_saying(r, t))
+        report_text_trouble(t);
 }
 
 /* ---- summary ---- */
@@ -262,6 +292,8 @@ static void text_summary(struct reporter *r, const struct sos_summary *s)
     struct output *out = r->out;
     bool idle = r->actions == 0 && deeds_of(s) == 0;
     char moved[32];
+    for (size_t i = 0; i < REPORTER_ECHOES; i++)
+        end_echo(&r->echo[i]);
     if (r->options->quiet && s->status == SOS_OK)
         return;
     put_head(r, s, idle);

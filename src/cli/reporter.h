@@ -21,6 +21,14 @@ struct reporter_ops {
     void (*object)(struct reporter *r, const struct entry *e);        /* one object of a manifest */
 };
 
+#define REPORTER_ECHOES 8u
+
+/* A message that a member repeats for one object after the other. */
+struct reporter_echo {
+    char *member, *message; /* owned */
+    uint64_t n;
+};
+
 struct reporter {
     const struct reporter_ops *ops;
     struct output *out;              /* borrowed, as are options */
@@ -29,6 +37,8 @@ struct reporter {
     uint64_t actions;                /* told since begin */
     size_t width;                    /* columns of the longest member name, within reason */
     struct buf scratch;
+    struct reporter_echo echo[REPORTER_ECHOES]; /* the last ones */
+    size_t echo_next;
 };
 
 void reporter_free(struct reporter *r);

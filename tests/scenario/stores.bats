@@ -86,3 +86,17 @@ teardown() { teardown_world; }
     [ $(((before - after) * $(stat -f -c %S x))) -lt $((2 << 20)) ]
     same x/a x/b
 }
+
+@test "what is the same for many objects is said for some of them, and counted" {
+    mount_tmpfs b 1m
+    for i in $(seq 60); do
+        mkdir -p a
+        head -c 100000 /dev/zero | tr '\0' "\\$(printf %o $((64 + i)))" >"a/$(printf %02d "$i")"
+    done
+    exits 3 a b
+    [ "$(grep -c 'No space left' <<<"$errors")" -le 22 ]
+    grep -q 'the same for [0-9]* more objects' <<<"$errors"
+    # A program gets all of them.
+    exits 3 --json a b
+    [ "$(jq -r 'select(.event == "error") | .path' <<<"$output" | wc -l)" -gt 40 ]
+}
