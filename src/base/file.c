@@ -110,11 +110,13 @@ unsigned file_raise_limit(void)
     return lim.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)lim.rlim_cur;
 }
 
-ssize_t file_read(int fd, void *buf, size_t n)
+/* at < 0: from the descriptor's own place on. */
+static ssize_t read_all(int fd, void *buf, size_t n, off_t at)
 {
     size_t got = 0;
     while (got < n) {
-        ssize_t k = read(fd, (char *)buf + got, n - got);
+        char *to = (char *)buf + got;
+        ssize_t k = at < 0 ? read(fd, to, n - got) : pread(fd, to, n - got, at + (off_t)got);
         if (k == 0)
             break;
         if (k < 0 && errno != EINTR)
@@ -125,19 +127,14 @@ ssize_t file_read(int fd, void *buf, size_t n)
     return (ssize_t)got;
 }
 
+ssize_t file_read(int fd, void *buf, size_t n)
+{
+    return read_all(fd, buf, n, -1);
+}
+
 ssize_t file_pread(int fd, void *buf, size_t n, off_t at)
 {
-    size_t got = 0;
-    while (got < n) {
-        ssize_t k = pread(fd, (char *)buf + got, n - got, at + (off_t)got);
-        if (k == 0)
-            break;
-        if (k < 0 && errno != EINTR)
-            return -1;
-        if (k > 0)
-            got += (size_t)k;
-    }
-    return (ssize_t)got;
+    return read_all(fd, buf, n, at);
 }
 
 int file_write(int fd, const void *buf, size_t n)

@@ -636,11 +636,12 @@ int put_end(struct put *p, const char *failed, struct err *e)
     struct err why = {0};
     int rc = 0;
     (void)e;
-    if (!s->failed && failed)
+    /* A symlink gets here only to fail, and then for its giver's reason. */
+    if (failed && (!s->failed || s->why.code == ERR_UNSUPPORTED))
         rc = err_set(&why, ERR_CHANGED, "%s", failed);
     else if (!s->failed)
         rc = content_end(p->content, &s->entry, &why);
-    if (!s->failed && rc == 0) {
+    if (!s->failed && rc == 0 && !failed) {
         s->open = false; /* the temp changes hands */
         rc = add_file(p, &s->op, &s->temp, &why);
     }
