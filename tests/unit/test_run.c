@@ -122,6 +122,19 @@ static int silent(int fd, void *member)
     return fake_end(&f);
 }
 
+/* E1: a byte now and then, but never a whole message. */
+static int drips(int fd, void *member)
+{
+    (void)member;
+    static const uint8_t header[] = {0, 0, 1, 0, MSG_PROGRESS, 0, 0, 0};
+    struct fake f;
+    fake_open(&f, fd);
+    for (size_t i = 0; poll(NULL, 0, 50) == 0; i++)
+        if (write(fd, i < sizeof header ? &header[i] : header, 1) != 1)
+            return 0; /* the coordinator has had enough */
+    return 0;
+}
+
 static int silent_after_open(int fd, void *member)
 {
     (void)member;
@@ -469,6 +482,7 @@ FAKE(killed)
 FAKE(banner)
 FAKE(silent)
 FAKE(silent_after_open)
+FAKE(drips)
 FAKE(half_a_frame)
 FAKE(out_of_turn)
 FAKE(unknown_message)
@@ -488,7 +502,7 @@ FAKE(data_for_nothing)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(dies_at_once), TEST(killed), TEST(banner), TEST(silent), TEST(silent_after_open),
+        TEST(dies_at_once), TEST(killed), TEST(banner), TEST(silent), TEST(silent_after_open), TEST(drips),
         TEST(half_a_frame), TEST(out_of_turn), TEST(unknown_message), TEST(says_failed),
         TEST(garbage_block), TEST(dotdot), TEST(list_cut), TEST(list_lies_about_totals), TEST(endless),
         TEST(done_too_much), TEST(dies_in_transfer), TEST(credit_for_nothing), TEST(data_for_nothing),
