@@ -51,12 +51,3 @@ void log_note(const char *fmt, ...)
         say(fmt, ap);
     va_end(ap);
 }
-
-void log_debug(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (sink.level >= LOG_DEBUG)
-        say(fmt, ap);
-    va_end(ap);
-}

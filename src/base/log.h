@@ -5,14 +5,13 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
-enum log_level { LOG_QUIET, LOG_NORMAL, LOG_VERBOSE, LOG_DEBUG };
+enum log_level { LOG_QUIET, LOG_NORMAL, LOG_VERBOSE };
 
 /* The one place that knows how loud we are; who is "sos-sync", or "sos-sync agent". */
 void log_setup(const char *who, enum log_level level);
 
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* always shown */
 void log_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* from LOG_NORMAL */
-void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* at LOG_DEBUG */
 
 /* Called before each line is written, so that a progress display can get out of the way. NULL: none. */
 void log_before(void (*clear)(void *ctx), void *ctx);

@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUF_SIZE (256u << 10)
 #define HELD_OPEN 100u /* of the directories that the walk is in, so many of the deepest stay open */
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define TRIES 3
@@ -345,16 +344,5 @@ int scan_tree(const struct scan_args *args, struct manifest_writer *writer, stru
     scan_list_free(&w->names);
     free(w->frame);
     free(w);
-    return rc;
-}
-
-int scan_digest_fd(int fd, struct digest_state *state, struct digest *out, uint64_t *size,
-                   struct err *e)
-{
-    char *buf = mem_alloc(BUF_SIZE);
-    int rc = scan_hash_stream(fd, state, buf, BUF_SIZE, UINT64_MAX, NULL, NULL, out, size);
-    if (rc < 0)
-        rc = err_sys(e, "reading");
-    free(buf);
     return rc;
 }

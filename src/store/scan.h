@@ -31,11 +31,4 @@ struct scan_args {
 int scan_tree(const struct scan_args *args, struct manifest_writer *w, struct store_scan *report,
               struct err *e);
 
-/*
- * Digests an open file from its offset to its end with big reads. For scan and put alike. *size is what was
- * read.
- */
-int scan_digest_fd(int fd, struct digest_state *state, struct digest *out, uint64_t *size,
-                   struct err *e);
-
 #endif

@@ -89,7 +89,7 @@ int scan_hash_stream(int fd, struct digest_state *state, void *buf, size_t cap, 
     while ((n = file_read(fd, buf, cap)) > 0) {
         digest_add(state, buf, (size_t)n);
         *size += (uint64_t)n;
-        if ((stop && stop(ctx, (size_t)n) != 0) || *size > max)
+        if (stop(ctx, (size_t)n) != 0 || *size > max)
             break;
     }
     if (n < 0)
