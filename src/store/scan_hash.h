@@ -43,7 +43,7 @@ int scan_hash_run(struct scan_pool *pool, struct scan_job *job, size_t jobs);
 
 /*
  * An open file from its offset to its end, through buf. It is an end, too, when more than max bytes came or
- * stop (if not NULL) returned non-zero; it is asked after each read. -1 with errno.
+ * stop returned non-zero; it is asked after each read. -1 with errno.
  */
 int scan_hash_stream(int fd, struct digest_state *state, void *buf, size_t cap, uint64_t max,
                      int (*stop)(void *ctx, size_t n), void *ctx, struct digest *out, uint64_t *size);
