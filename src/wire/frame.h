@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 0
+#define WIRE_MINOR 1
 #define WIRE_GREETING_LEN 24u
 #define WIRE_HEADER_LEN 8u
 #define WIRE_PAYLOAD_MAX ((1u << 20) + 65536u) /* bytes; a manifest block fits */

@@ -38,6 +38,11 @@ enum message_type {
     MSG_COMMITTED = 23,/* A */
     MSG_FAILED = 24,   /* A  the store cannot go on; the last message */
     MSG_BYE = 25,      /* C  the end */
+    MSG_SIGN = 26,     /* C  the channel's next signature: of what is held under this name */
+    MSG_SEND_DELTA = 27, /* C  append this object to the channel as a patch against the signature that comes on another */
+    MSG_LISTING = 28,  /* A  what follows is the whole manifest, or the difference to the one that LIST named */
+    MSG_DIFF = 29,     /* A  a piece of that difference */
+    MSG_DATA_Z = 30,   /* AC as DATA, compressed */
     MSG_TYPES
 };
 
