@@ -24,6 +24,7 @@ PROGRAM = $(BUILD)/sos-sync
 UNIT    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ    = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN     = $(wildcard man/*.[1-9])
+TOOL_OBJ = $(BUILD)/obj/contrib/bench-loop.o $(BUILD)/obj/tests/tools/proxy.o
 TEST_OBJ = $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
 
 all: $(PROGRAM) ## build the program and the library (the default)
@@ -56,10 +57,13 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(REPLAY) $(LIB)
 $(BUILD)/bench-loop: $(BUILD)/obj/contrib/bench-loop.o
 	$(LINK) -o $@ $< -lxxhash
 
-# Kept, so that a test is only linked again when the library changed.
-.SECONDARY: $(TEST_OBJ) $(REPLAY) $(BUILD)/obj/contrib/bench-loop.o
+$(BUILD)/proxy: $(BUILD)/obj/tests/tools/proxy.o
+	$(LINK) -o $@ $<
 
-everything: all $(UNIT) $(FUZZ) $(BUILD)/bench-loop ## build all there is, tests included, and run nothing
+# Kept, so that a test is only linked again when the library changed.
+.SECONDARY: $(TEST_OBJ) $(REPLAY) $(TOOL_OBJ)
+
+everything: all $(UNIT) $(FUZZ) $(BUILD)/bench-loop $(BUILD)/proxy ## build all there is, tests included, and run nothing
 
 deps: ## install what the build needs (Debian; else say what that is)
 	@contrib/deps build
@@ -133,7 +137,7 @@ clean: ## remove all that was built
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
--include $(LIB_OBJ:.o=.d) $(BUILD)/obj/src/main.d $(TEST_OBJ:.o=.d) $(REPLAY:.o=.d) $(BUILD)/obj/contrib/bench-loop.d
+-include $(LIB_OBJ:.o=.d) $(BUILD)/obj/src/main.d $(TEST_OBJ:.o=.d) $(REPLAY:.o=.d) $(TOOL_OBJ:.o=.d)
 .DELETE_ON_ERROR:
 .PHONY: FORCE all everything deps deps-test deps-bench demo check check-asan unit fuzz fuzz-run lint bench install \
     uninstall clean help
