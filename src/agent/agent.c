@@ -219,7 +219,7 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
         wire_out_pass(&a->out, fd);
     }
     struct message_scanned reply = {scan.totals, scan.hashed, scan.hashed_bytes, scan.special,
-                                    scan.problems, scan.changed};
+                                    scan.problems, scan.partials, scan.changed};
     message_put_scanned(&a->out, &reply);
     return 0;
 }

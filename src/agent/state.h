@@ -38,7 +38,7 @@ struct agent {
     int64_t last_progress;     /* ms */
     char path[PATH_LEN_MAX + 1];
     struct digest digests[MSG_HAVE_MAX];
-    bool had[MSG_HAVE_MAX];
+    uint8_t had[MSG_HAVE_MAX]; /* enum store_have */
 };
 
 /* ---- agent.c ---- */

@@ -23,8 +23,9 @@
 static_assert(NEED_CONTENT < 4 && ACTION_KINDS <= 8, "need and action share a byte");
 static_assert(STEP_MAX + STEP_HEAD <= WINDOW, "a window holds every step");
 
-struct adopt_bits {
-    uint8_t *bits; /* NULL until the first "have it" */
+/* One kind of answer to a member's asks. */
+struct ask_bits {
+    uint8_t *bits; /* NULL until the first such answer */
     size_t bytes;
 };
 
@@ -36,7 +37,7 @@ struct plan {
     struct buf tail;   /* steps that are not in the file */
     uint64_t filed;    /* bytes in the file */
     uint64_t gives[PLAN_MEMBERS_MAX]; /* bytes that each member is to read as a source */
-    struct adopt_bits adopt[PLAN_MEMBERS_MAX];
+    struct ask_bits adopt[PLAN_MEMBERS_MAX], partial[PLAN_MEMBERS_MAX];
     struct plan_totals totals;
 };
 
@@ -48,6 +49,7 @@ struct plan_cursor {
     size_t window_len;
     uint64_t asks[PLAN_MEMBERS_MAX]; /* each member's asks so far */
     uint64_t adopts;      /* bit i: target i of step has the content */
+    uint64_t partial;     /* bit i: it has a part of it */
     struct plan_step step;
     char path[PATH_LEN_MAX + 1];
 };
@@ -68,8 +70,10 @@ void plan_free(struct plan *p)
         return;
     if (p->fd >= 0)
         close(p->fd);
-    for (unsigned i = 0; i < p->members; i++)
+    for (unsigned i = 0; i < p->members; i++) {
         free(p->adopt[i].bits);
+        free(p->partial[i].bits);
+    }
     buf_free(&p->tail);
     free(p->tmpdir);
     free(p);
@@ -236,11 +240,11 @@ bool plan_asks(const struct plan_step *s, const struct plan_target *t)
     return t->content && s->entry.kind == ENTRY_FILE && s->entry.size > 0;
 }
 
-void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask)
+static void set_bit(struct plan *p, struct ask_bits *of, unsigned member, uint64_t ask)
 {
     if (member >= p->members || ask >= p->totals.asks[member])
         return;
-    struct adopt_bits *a = &p->adopt[member];
+    struct ask_bits *a = of + member;
     if (ask / 8 >= a->bytes) { /* to the last ask known: one allocation when the plan has ended */
         size_t bytes = (size_t)(p->totals.asks[member] / 8) + 1;
         a->bits = mem_resize(a->bits, bytes, 1);
@@ -250,9 +254,18 @@ void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask)
     a->bits[ask / 8] |= (uint8_t)(1u << ask % 8);
 }
 
-static bool is_adopted(const struct plan *p, unsigned member, uint64_t ask)
+void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask)
 {
-    const struct adopt_bits *a = &p->adopt[member];
+    set_bit(p, p->adopt, member, ask);
+}
+
+void plan_set_partial(struct plan *p, unsigned member, uint64_t ask)
+{
+    set_bit(p, p->partial, member, ask);
+}
+
+static bool has_bit(const struct ask_bits *a, uint64_t ask)
+{
     return ask / 8 < a->bytes && (a->bits[ask / 8] >> ask % 8 & 1);
 }
 
@@ -320,13 +333,17 @@ static bool get_targets(struct rd *in, unsigned members, struct plan_step *s)
     return rd_done(in) && (s->source < members || s->source == PLAN_NOBODY);
 }
 
-static void apply_adoptions(struct plan_cursor *c)
+static void apply_answers(struct plan_cursor *c)
 {
     struct plan_step *s = &c->step;
-    c->adopts = 0;
+    c->adopts = c->partial = 0;
     for (unsigned i = 0; i < s->targets; i++) {
         struct plan_target *t = &s->target[i];
-        if (!plan_asks(s, t) || !is_adopted(c->plan, t->member, c->asks[t->member]++))
+        if (!plan_asks(s, t))
+            continue;
+        uint64_t ask = c->asks[t->member]++;
+        c->partial |= (uint64_t)has_bit(&c->plan->partial[t->member], ask) << i;
+        if (!has_bit(&c->plan->adopt[t->member], ask))
             continue;
         c->adopts |= (uint64_t)1 << i;
         if (t->action != ACTION_CONFLICT)
@@ -354,7 +371,7 @@ int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct e
     if (!get_targets(&in, p->members, &c->step))
         return err_set(e, ERR_FORMAT, "%s: the plan's temporary file is damaged", p->tmpdir);
     c->at += STEP_HEAD + len;
-    apply_adoptions(c);
+    apply_answers(c);
     *s = &c->step;
     return 1;
 }
@@ -362,6 +379,11 @@ int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct e
 bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index)
 {
     return target_index < PLAN_MEMBERS_MAX && (c->adopts >> target_index & 1);
+}
+
+bool plan_cursor_partial(const struct plan_cursor *c, unsigned target_index)
+{
+    return target_index < PLAN_MEMBERS_MAX && (c->partial >> target_index & 1);
 }
 
 const char *plan_action_name(enum plan_action a)

@@ -64,6 +64,8 @@ const struct plan_totals *plan_totals(const struct plan *p);
  */
 bool plan_asks(const struct plan_step *s, const struct plan_target *t);
 void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask);
+/* The other answer, which changes no action: an earlier run left a part of the content there. */
+void plan_set_partial(struct plan *p, unsigned member, uint64_t ask);
 
 /* What stands in the list, in order. Several cursors may be open at once. */
 struct plan_cursor;
@@ -73,6 +75,8 @@ void plan_cursor_free(struct plan_cursor *c);
 int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e);
 /* Has this target of the step just returned been answered "have it"? */
 bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index);
+/* Or been answered "a part of it"? */
+bool plan_cursor_partial(const struct plan_cursor *c, unsigned target_index);
 
 const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict" */
 

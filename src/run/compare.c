@@ -97,8 +97,9 @@ static void ask(struct run *r, const struct plan_step *s)
 {
     for (unsigned i = 0; i < s->targets; i++) {
         struct peer *p = r->part[s->target[i].member];
-        if (!plan_asks(s, &s->target[i]) || p->scanned.totals.objects == 0 || !(p->caps & STORE_CAN_ADOPT))
-            continue; /* an empty store has nothing to adopt */
+        bool empty = p->scanned.totals.objects == 0 && p->scanned.partials == 0;
+        if (!plan_asks(s, &s->target[i]) || empty || !(p->caps & STORE_CAN_ADOPT))
+            continue; /* an empty store has nothing to adopt, or to go on with */
         p->ask[p->ask_n++] = s->entry.digest;
         p->asked++;
         if (p->ask_n == MSG_HAVE_MAX)
@@ -106,11 +107,14 @@ static void ask(struct run *r, const struct plan_step *s)
     }
 }
 
-void compare_had(struct peer *p, const bool *yes, size_t n)
+void compare_had(struct peer *p, const uint8_t *have, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (yes[i])
+    for (size_t i = 0; i < n; i++) {
+        if (have[i] == STORE_HAVE)
             plan_set_adopt(p->run->plan, p->part, p->answered + i);
+        else if (have[i] == STORE_HAVE_PART)
+            plan_set_partial(p->run->plan, p->part, p->answered + i);
+    }
     p->answered += n;
 }
 

@@ -80,14 +80,14 @@ static int on_list_end(struct peer *p, struct frame *f, struct err *e)
 
 static int on_had(struct peer *p, struct frame *f, struct err *e)
 {
-    bool yes[MSG_HAVE_MAX];
+    uint8_t have[MSG_HAVE_MAX];
     size_t n;
-    int rc = message_get_had(f, yes, &n, e);
+    int rc = message_get_had(f, have, &n, e);
     if (rc < 0)
         return rc;
     if (n > p->asked - p->answered)
         return err_set(e, ERR_PROTO, "an answer that nobody asked for");
-    compare_had(p, yes, n);
+    compare_had(p, have, n);
     return 0;
 }
 

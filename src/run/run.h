@@ -155,7 +155,7 @@ char *guard_where(const struct member *m); /* the address in the form that store
 
 int compare_run(struct run *r, struct err *e);
 int compare_block(struct peer *p, const void *data, size_t n, struct err *e); /* takes a copy */
-void compare_had(struct peer *p, const bool *yes, size_t n);
+void compare_had(struct peer *p, const uint8_t *have, size_t n); /* enum store_have */
 void compare_free(struct peer *p);
 
 /* ---- transfer.c ---- */

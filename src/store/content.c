@@ -89,13 +89,52 @@ int content_end(struct content *c, const struct entry *want, struct err *e)
     return 0;
 }
 
+/* Says once a second that we are alive. */
+static int tick(struct content *c, int64_t *last, bool *stopped, struct err *e)
+{
+    int64_t now = clock_mono_ms();
+    if (now - *last < TICK_MS)
+        return 0;
+    *last = now;
+    int rc = c->watch->progress(c->watch->ctx, 0, c->got);
+    if (rc >= 0)
+        return 0;
+    *stopped = true;
+    return err_set(e, rc, "the run was stopped");
+}
+
+int content_head(struct content *c, int to, int from, uint64_t n, const struct entry *want, bool *stopped,
+                 struct err *e)
+{
+    int64_t last = clock_mono_ms();
+    int rc = 0;
+    for (uint64_t at = 0; rc == 0 && at < n;) {
+        size_t ask = n - at < BUF_SIZE ? (size_t)(n - at) : BUF_SIZE;
+        ssize_t got = file_pread(from, c->buf, ask, (off_t)at);
+        if (got < 0)
+            return err_sys(e, "read");
+        if ((size_t)got < ask)
+            return err_set(e, ERR_CHANGED, "what an earlier run left of it is no longer there");
+        at += ask;
+        rc = take(c, to, want, c->buf, ask, e);
+        if (rc == 0)
+            rc = tick(c, &last, stopped, e);
+    }
+    return rc;
+}
+
+uint64_t content_got(const struct content *c)
+{
+    return c->got;
+}
+
 /*
  * Read and write, never copy_file_range or a reflink: two members that shared their
  * blocks would both be lost with one bad block.
  */
 static int pass(struct content *c, int to, int from, const struct entry *want, bool *stopped, struct err *e)
 {
-    int64_t tick = want->size > BUF_SIZE ? clock_mono_ms() : 0;
+    int64_t last = want->size > BUF_SIZE ? clock_mono_ms() : 0;
     off_t at = 0;
     content_begin(c);
     for (;;) {
@@ -113,15 +152,8 @@ static int pass(struct content *c, int to, int from, const struct entry *want, b
         if (n == 0 || ((size_t)n < ask && c->got == want->size))
             return content_end(c, want, e);
         at += n;
-        int64_t now = clock_mono_ms();
-        if (now - tick >= TICK_MS) {
-            tick = now;
-            rc = c->watch->progress(c->watch->ctx, 0, c->got);
-            if (rc < 0) {
-                *stopped = true;
-                return err_set(e, rc, "the run was stopped");
-            }
-        }
+        if ((rc = tick(c, &last, stopped, e)) < 0)
+            return rc;
     }
 }
 

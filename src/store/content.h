@@ -24,6 +24,10 @@ int content_verify(struct content *c, int fd, const struct entry *want, bool *st
 /* Content that comes in pieces. */
 void content_begin(struct content *c);
 int content_add(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e);
+/* The first n bytes of from (ERR_CHANGED if it has fewer); to -1: they are there already. Errors as of content_copy. */
+int content_head(struct content *c, int to, int from, uint64_t n, const struct entry *want, bool *stopped,
+                 struct err *e);
+uint64_t content_got(const struct content *c); /* bytes so far */
 int content_end(struct content *c, const struct entry *want, struct err *e);
 
 #endif

@@ -10,6 +10,7 @@
 #include "store/index.h"
 #include "store/journal.h"
 #include "store/lookup.h"
+#include "store/partial.h"
 #include "store/put.h"
 #include "store/scan.h"
 #include "store/seen.h"
@@ -39,7 +40,9 @@ struct dir {
     struct index *index;
     struct trash *trash;
     struct put *put;    /* from the first operation on */
+    struct partials *partials; /* from the scan on */
     struct lookup *asked; /* the source side's */
+    struct lookup *own;   /* the target side's, for bases */
     struct file_dirs *from;
 };
 
@@ -303,6 +306,7 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, s
     int rc = make_store(d, group, e);
     if (rc == 0) {
         d->trash = trash_new(d->state.fd, d->state.shown, clock_now());
+        d->partials = partial_new(d->state.fd);
         rc = remember(d, &m, e);
     }
     if (rc == 0)
@@ -311,6 +315,8 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, s
         rc = walk(d, &m, fd, out, e);
     if (rc == 0)
         rc = settle_manifest(d, &m, &fd, out, e);
+    if (rc == 0)
+        out->partials = partial_count(d->partials);
     if (fd >= 0) {
         close(fd);
         if (!d->o.dry_run)
@@ -335,12 +341,19 @@ static int dir_lend(struct store *s, struct err *e)
     return fd < 0 ? err_sys(e, "%s", d->o.root) : fd;
 }
 
-static int dir_have(struct store *s, const struct digest *digest, size_t n, bool *yes, struct err *e)
+static int dir_have(struct store *s, const struct digest *digest, size_t n, uint8_t *have, struct err *e)
 {
     struct dir *d = dir_of(s);
     if (!d->index && !(d->index = index_new(d->manifest, e)))
         return e ? e->code : ERR_SYS;
-    return index_have(d->index, digest, n, yes, e);
+    bool *yes = mem_alloc(n * sizeof *yes);
+    int rc = index_have(d->index, digest, n, yes, e);
+    bool parts = partial_count(d->partials) > 0;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        have[i] = yes[i] ? STORE_HAVE : parts && partial_have(d->partials, digest + i) ? STORE_HAVE_PART
+                                                                                       : STORE_HAVE_NOT;
+    free(yes);
+    return rc;
 }
 
 /* ---- source side ---- */
@@ -348,6 +361,16 @@ static int dir_have(struct store *s, const struct digest *digest, size_t n, bool
 static int gone(struct err *e)
 {
     return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
+}
+
+/* The directory of an object (borrowed) and its leaf. */
+static int parent_of(struct dir *d, const struct entry *e, const char **leaf)
+{
+    if (!d->from) {
+        d->from = mem_alloc(sizeof *d->from);
+        file_dirs_init(d->from, d->root);
+    }
+    return file_dirs_parent(d->from, e->path, e->path_len, leaf);
 }
 
 /* Only what the manifest holds may be read. The directory of want's path (borrowed) and its leaf. */
@@ -368,11 +391,7 @@ static int find_source(struct dir *d, const struct entry *want, const char **lea
         return err_set(e, ERR_CHANGED, "is not what this store offers");
     if (have->flags & ENTRY_DAMAGED)
         return err_set(e, ERR_DAMAGED, "is damaged here");
-    if (!d->from) {
-        d->from = mem_alloc(sizeof *d->from);
-        file_dirs_init(d->from, d->root);
-    }
-    int dir = file_dirs_parent(d->from, want->path, want->path_len, leaf);
+    int dir = parent_of(d, want, leaf);
     return dir < 0 ? gone(e) : dir;
 }
 
@@ -429,8 +448,8 @@ static int need_put(struct dir *d, struct err *e)
     }
     struct put_args args = {
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
-        .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .fsync = d->o.fsync,
-        .watch = &d->o.watch,
+        .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
+        .fsync = d->o.fsync, .watch = &d->o.watch,
     };
     d->put = put_new(&args, e);
     return d->put ? 0 : e ? e->code : ERR_SYS;
@@ -455,6 +474,48 @@ static int dir_put_begin(struct store *s, const struct store_op *op, struct err 
     struct dir *d = dir_of(s);
     int rc = need_put(d, e);
     return rc < 0 ? rc : wrapped(d, put_begin(d->put, op, e), e);
+}
+
+static int dir_partial(struct store *s, const struct entry *want, int *fd, uint64_t *size, struct err *e)
+{
+    (void)e;
+    return want->kind == ENTRY_FILE && want->size >= STORE_RESUME_MIN &&
+           partial_read(dir_of(s)->partials, want, fd, size);
+}
+
+static int dir_basis(struct store *s, const struct entry *want, int *fd, uint64_t *size, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    const struct entry *have;
+    const char *leaf;
+    struct stat st;
+    int rc = path_check(want->path, want->path_len, e);
+    if (rc < 0 || d->root < 0)
+        return rc;
+    if (!d->own)
+        d->own = lookup_new(d->manifest);
+    rc = lookup_find(d->own, want->path, want->path_len, &have, e);
+    if (rc < 0)
+        return rc;
+    if (want->kind != ENTRY_FILE || !have || have->kind != ENTRY_FILE || have->size == 0 ||
+        have->flags & (ENTRY_HIDDEN | ENTRY_UNKNOWN | ENTRY_DAMAGED) || entry_same_content(have, want))
+        return 0;
+    struct seen seen = seen_of(have);
+    int dir = parent_of(d, want, &leaf);
+    *fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
+    if (*fd < 0)
+        return 0;
+    if (fstat(*fd, &st) == 0 && seen_is(&seen, &st, true)) {
+        *size = have->size;
+        return 1;
+    }
+    close(*fd);
+    return 0;
+}
+
+static int dir_put_keep(struct store *s, uint64_t n, struct err *e)
+{
+    return put_keep(dir_of(s)->put, n, e);
 }
 
 static int dir_put_data(struct store *s, const void *p, size_t n, struct err *e)
@@ -494,6 +555,15 @@ static int commit_journal(struct dir *d, struct err *e)
     return rc;
 }
 
+static void sweep_partials(struct dir *d)
+{
+    struct err ignored;
+    int manifest = state_file(&d->state, STATE_MANIFEST, &ignored);
+    partial_sweep(d->partials, manifest);
+    if (manifest >= 0)
+        close(manifest);
+}
+
 static int dir_commit(struct store *s, const struct store_peer *peer, size_t peers, struct err *e)
 {
     struct dir *d = dir_of(s);
@@ -513,6 +583,8 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
     }
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
+    if (rc == 0)
+        sweep_partials(d);
     return rc;
 }
 
@@ -526,6 +598,8 @@ static void dir_close(struct store *s)
     trash_free(d->trash);
     index_free(d->index);
     lookup_free(d->asked);
+    lookup_free(d->own);
+    partial_free(d->partials);
     if (d->from)
         file_dirs_close(d->from);
     free(d->from);
@@ -550,6 +624,9 @@ struct store *store_dir_new(const struct store_options *options)
         .read_link = dir_read_link,
         .apply = dir_apply,
         .put_begin = dir_put_begin,
+        .partial = dir_partial,
+        .basis = dir_basis,
+        .put_keep = dir_put_keep,
         .put_data = dir_put_data,
         .put_end = dir_put_end,
         .flush = dir_flush,

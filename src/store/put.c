@@ -33,6 +33,8 @@ struct stream {
     bool failed; /* with why */
     struct err why;
     struct temp temp;
+    uint64_t left;    /* bytes of a partial that an earlier run has written */
+    bool writing;     /* behind what is kept of these */
     struct op op;
     struct store_op o;
     struct entry entry, have;
@@ -82,6 +84,15 @@ struct put *put_new(const struct put_args *args, struct err *e)
     return p;
 }
 
+static void drop_stream(struct stream *s, bool keep)
+{
+    s->open = false;
+    if (s->temp.home >= 0)
+        partial_drop(&s->temp, keep);
+    else
+        temp_drop(&s->temp, s->op.parent->fd);
+}
+
 static void free_dirs(struct file_dirs *d)
 {
     if (d)
@@ -95,7 +106,7 @@ void put_free(struct put *p)
         return;
     umask(p->umask);
     if (p->stream.open)
-        temp_drop(&p->stream.temp, p->stream.op.parent->fd);
+        drop_stream(&p->stream, true);
     put_batch_free(p->batch);
     journal_free(p->journal);
     lookup_free(p->own);
@@ -300,7 +311,11 @@ static int set_mtime(int fd, const struct entry *want, struct err *e)
 /* The temp holds its content: it waits for its batch. Takes the temp, also on failure. */
 static int add_file(struct put *p, struct op *op, struct temp *t, struct err *e)
 {
-    int rc = set_mtime(t->fd, op->o->entry, e);
+    int rc = 0;
+    if (t->home >= 0 && fchmod(t->fd, (mode_t)op->o->entry->mode) < 0)
+        rc = err_sys(e, "cannot set its mode");
+    if (rc == 0)
+        rc = set_mtime(t->fd, op->o->entry, e);
     if (rc == 0)
         add_item(p, op, PUT_FILE)->temp = *t;
     else
@@ -567,15 +582,14 @@ int put_apply(struct put *p, const struct store_op *o, struct err *e)
 
 /* ---- files by stream ---- */
 
-/* Later pieces of it are let go by; the outcome waits for put_end. */
-static void stream_fail(struct put *p, const struct err *why)
+/* Later pieces of it are let go by; the outcome waits for put_end. keep: what has come is good as far as it goes. */
+static void stream_fail(struct put *p, const struct err *why, bool keep)
 {
     struct stream *s = &p->stream;
     s->why = *why;
     s->failed = true;
     if (s->open)
-        temp_drop(&s->temp, s->op.parent->fd);
-    s->open = false;
+        drop_stream(s, keep);
 }
 
 /* The operation is kept with all that it points to, since the caller's may be gone before the end. */
@@ -586,7 +600,22 @@ static void keep_op(struct stream *s, const struct store_op *o, const char *path
     s->entry.path = path;
     s->o.entry = &s->entry;
     s->op = (struct op){.o = &s->o};
-    s->failed = s->open = false;
+    s->failed = s->open = s->writing = false;
+    s->left = 0;
+}
+
+/* What is large goes into a partial, if one can be had. */
+static int open_stream(struct put *p, struct stream *s, struct err *e)
+{
+    struct stat st;
+    if (s->entry.size >= STORE_RESUME_MIN) {
+        int rc = s->op.have ? still_there(&s->op, &st, e) : 0;
+        if (rc < 0)
+            return rc;
+        if (partial_take(p->a.partials, &s->entry, s->op.parent->fd, &s->temp, &s->left))
+            return 0;
+    }
+    return open_temp(p, &s->op, &s->temp, e);
 }
 
 int put_begin(struct put *p, const struct store_op *o, struct err *e)
@@ -608,7 +637,7 @@ int put_begin(struct put *p, const struct store_op *o, struct err *e)
         s->op.have = &s->have;
     }
     if (rc == 0)
-        rc = open_temp(p, &s->op, &s->temp, &why);
+        rc = open_stream(p, s, &why);
     s->open = rc == 0;
     if (rc < 0 && s->op.stopped) {
         if (e)
@@ -616,7 +645,43 @@ int put_begin(struct put *p, const struct store_op *o, struct err *e)
         return rc;
     }
     if (rc < 0)
-        stream_fail(p, &why);
+        stream_fail(p, &why, true);
+    return 0;
+}
+
+/* Another object may have the partial by now: then this one gets its bytes from there. */
+int put_keep(struct put *p, uint64_t n, struct err *e)
+{
+    struct stream *s = &p->stream;
+    struct err why = {0};
+    bool stopped = false;
+    if (s->failed || n == 0)
+        return 0;
+    bool own = s->temp.home >= 0;
+    int from = own ? s->temp.fd : partial_taken(p->a.partials, &s->entry), rc;
+    if (from < 0 || (own && n > s->left) || content_got(p->content) > 0)
+        rc = err_set(&why, ERR_CHANGED, "an earlier run did not leave that much of it");
+    else
+        rc = content_head(p->content, own ? -1 : s->temp.fd, from, n, &s->entry, &stopped, &why);
+    if (rc < 0 && stopped) {
+        if (e)
+            *e = why;
+        return rc;
+    }
+    if (rc < 0)
+        stream_fail(p, &why, rc != ERR_SYS);
+    return 0;
+}
+
+/* What is in a partial behind the bytes that are kept goes only now, when others come in its place. */
+static int begin_writing(struct put *p, struct stream *s, struct err *e)
+{
+    off_t kept = (off_t)content_got(p->content);
+    if (s->writing || s->temp.home < 0)
+        return 0;
+    s->writing = true;
+    if (ftruncate(s->temp.fd, kept) < 0 || lseek(s->temp.fd, kept, SEEK_SET) < 0)
+        return err_sys(e, "cannot go on behind what an earlier run left");
     return 0;
 }
 
@@ -625,9 +690,19 @@ int put_data(struct put *p, const void *data, size_t n, struct err *e)
     struct stream *s = &p->stream;
     struct err why = {0};
     (void)e;
-    if (!s->failed && content_add(p->content, s->temp.fd, &s->entry, data, n, &why) < 0)
-        stream_fail(p, &why);
+    if (s->failed)
+        return 0;
+    /* Not kept: on a full disk room is what is missing, and content that is too long is not what was wanted. */
+    if (begin_writing(p, s, &why) < 0 || content_add(p->content, s->temp.fd, &s->entry, data, n, &why) < 0)
+        stream_fail(p, &why, false);
     return 0;
+}
+
+/* What an earlier run left stays as it is when nothing came. */
+static int end_content(struct put *p, struct stream *s, struct err *e)
+{
+    int rc = content_got(p->content) == s->entry.size ? begin_writing(p, s, e) : 0;
+    return rc < 0 ? rc : content_end(p->content, &s->entry, e);
 }
 
 int put_end(struct put *p, const char *failed, struct err *e)
@@ -640,13 +715,14 @@ int put_end(struct put *p, const char *failed, struct err *e)
     if (failed && (!s->failed || s->why.code == ERR_UNSUPPORTED))
         rc = err_set(&why, ERR_CHANGED, "%s", failed);
     else if (!s->failed)
-        rc = content_end(p->content, &s->entry, &why);
+        rc = end_content(p, s, &why);
     if (!s->failed && rc == 0 && !failed) {
         s->open = false; /* the temp changes hands */
         rc = add_file(p, &s->op, &s->temp, &why);
     }
+    /* What has all come and is wrong would be wrong for ever. */
     if (rc < 0)
-        stream_fail(p, &why);
+        stream_fail(p, &why, failed || content_got(p->content) < s->entry.size);
     if (s->failed)
         add_failure(p, &s->op, &s->why);
     return 0;

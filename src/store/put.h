@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "store/index.h"
+#include "store/partial.h"
 #include "store/store.h"
 #include "store/trash.h"
 
@@ -19,6 +20,7 @@ struct put_args {
     const char *forbidden;     /* a path that is no object, nor is what is below it; NULL: none */
     struct index **index;      /* of the manifest; made here when it is NULL and needed */
     struct trash *trash;
+    struct partials *partials;
     enum store_fsync fsync;
     const struct store_watch *watch;
 };
@@ -30,6 +32,7 @@ void put_free(struct put *p); /* what was not flushed is given up, without loss 
 /* As in struct store_ops. */
 int put_apply(struct put *p, const struct store_op *op, struct err *e);
 int put_begin(struct put *p, const struct store_op *op, struct err *e);
+int put_keep(struct put *p, uint64_t n, struct err *e);
 int put_data(struct put *p, const void *data, size_t n, struct err *e);
 int put_end(struct put *p, const char *failed, struct err *e);
 int put_flush(struct put *p, struct err *e);

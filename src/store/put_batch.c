@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "store/content.h"
+#include "store/partial.h"
 #include "store/scan.h"
 
 #include <errno.h>
@@ -107,7 +109,7 @@ struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind 
     struct put_item *it = b->item + b->items;
     if (b->items++ == 0)
         b->since = clock_mono_ms();
-    *it = (struct put_item){.seq = seq, .kind = kind, .temp.fd = -1};
+    *it = (struct put_item){.seq = seq, .kind = kind, .temp = {.fd = -1, .home = -1}};
     if (kind == PUT_OUTCOME)
         return it;
     it->path = mem_strndup(entry->path, entry->path_len);
@@ -115,6 +117,7 @@ struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind 
     it->leaf = n ? it->path + n + 1 : it->path;
     it->mode = entry->mode;
     it->size = entry->size;
+    it->digest = entry->digest;
     it->mtime = entry->mtime;
     it->parent = parent;
     if (parent)
@@ -153,11 +156,58 @@ static int changed(struct err *e)
     return err_set(e, ERR_CHANGED, CHANGED);
 }
 
-static int place_new(struct put_item *it, struct err *e)
+/* Copied and as durable as its batch: it takes the partial's place in the item. */
+static int copy_partial(struct put_batch *b, struct put_item *it, struct temp *t, struct err *e)
 {
-    if (temp_place(&it->temp, it->parent->fd, it->leaf) == 0)
+    const struct entry want = {.kind = ENTRY_FILE, .size = it->size, .digest = it->digest};
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
+    struct content *c = content_new(b->a.watch);
+    bool stopped = false; /* whoever stops us is asked again before the batch is over */
+    int rc = content_copy(c, t->fd, it->temp.fd, &want, &stopped, e);
+    content_free(c);
+    if (rc == 0 && (futimens(t->fd, times) < 0 || (b->a.fsync != STORE_FSYNC_NONE && fsync(t->fd) < 0)))
+        rc = err_sys(e, "cannot finish it");
+    return rc;
+}
+
+/*
+ * Nothing can be renamed from the partials into this directory, which has another mount or quota. Its intent is
+ * in the journal, so that it may have a name.
+ */
+static int bring_over(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct temp t;
+    bool named = true;
+    if (temp_open(&t, it->parent->fd, (mode_t)it->mode, &named) < 0)
+        return err_sys(e, "cannot make a temporary file");
+    int rc = copy_partial(b, it, &t, e);
+    if (rc < 0) {
+        temp_drop(&t, it->parent->fd);
+        return rc;
+    }
+    partial_drop(&it->temp, false);
+    it->temp = t;
+    return 0;
+}
+
+static int place_new(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    int rc = temp_place(&it->temp, it->parent->fd, it->leaf);
+    if (rc < 0 && errno == EXDEV && it->temp.home >= 0) {
+        rc = bring_over(b, it, e);
+        return rc < 0 ? rc : place_new(b, it, e);
+    }
+    if (rc == 0)
         return 0;
     return errno == EEXIST ? changed(e) : err_sys(e, "cannot put it in place");
+}
+
+static int give_name(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    int rc = temp_give_name(&it->temp, it->parent->fd);
+    if (rc < 0 && errno == EXDEV && it->temp.home >= 0)
+        return bring_over(b, it, e);
+    return rc < 0 ? err_sys(e, "cannot name a temporary file") : 0;
 }
 
 /* Without an exchange: the old version is in the trash before the new one takes its name. */
@@ -177,7 +227,7 @@ static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
         return 0;
     }
     rc = trash_take(b->a.trash, dir, it->leaf, it->path, "overwritten", e);
-    return rc < 0 ? rc : place_new(it, e);
+    return rc < 0 ? rc : place_new(b, it, e);
 }
 
 /*
@@ -198,14 +248,14 @@ static int swap(struct put_batch *b, struct put_item *it, struct err *e)
 {
     struct stat st;
     int dir = it->parent->fd;
-    if (temp_give_name(&it->temp, dir) < 0)
-        return err_sys(e, "cannot name a temporary file");
+    int rc = give_name(b, it, e);
+    if (rc < 0)
+        return rc;
     if (renameat2(dir, it->temp.name, dir, it->leaf, RENAME_EXCHANGE) < 0) {
         if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)
             return swap_plain(b, it, e);
         return errno == ENOENT ? changed(e) : err_sys(e, "cannot put it in place");
     }
-    int rc;
     if (fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false))
         rc = changed(e);
     else
@@ -230,7 +280,7 @@ static int replace(struct put_batch *b, struct put_item *it, struct err *e)
             return err_set(e, ERR_CHANGED, "a directory that is not empty is in its place");
         return err_sys(e, "cannot remove the directory in its place");
     }
-    return place_new(it, e);
+    return place_new(b, it, e);
 }
 
 /*
@@ -251,7 +301,7 @@ static int place_object(struct put_batch *b, struct put_item *it, struct stat *s
 {
     int rc = it->kind == PUT_LINK ? make_link(it, e) : 0;
     if (rc == 0)
-        rc = it->seen.kind ? replace(b, it, e) : place_new(it, e);
+        rc = it->seen.kind ? replace(b, it, e) : place_new(b, it, e);
     if (rc < 0)
         return rc;
     it->keep_intent = true; /* it stands there, whatever fails from here on */

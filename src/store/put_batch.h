@@ -47,6 +47,7 @@ struct put_item {
     struct seen seen;     /* what may be there */
     uint32_t mode;
     uint64_t size;
+    struct digest digest;
     struct stamp mtime;
 };
 

@@ -69,6 +69,7 @@ struct store_scan {
     uint64_t hashed_bytes;
     uint64_t special;       /* sockets, fifos, devices: skipped */
     uint64_t problems;      /* objects that could not be looked at */
+    uint64_t partials;      /* objects of which an earlier run left a part */
     bool changed;           /* the manifest differs from the recorded one */
 };
 
@@ -95,6 +96,15 @@ struct store_op {
     const struct entry *entry;  /* the wanted state, with its version; place is ignored. Paths ascend within a phase */
 };
 
+/* Is content held? */
+enum store_have {
+    STORE_HAVE_NOT,
+    STORE_HAVE,      /* by an object of the scan's manifest */
+    STORE_HAVE_PART, /* by none, but an earlier run left a part of it */
+};
+
+#define STORE_RESUME_MIN ((uint64_t)4 << 20) /* bytes: of an object from here on, what came by stream is kept when the rest does not come */
+
 struct store;
 
 struct store_ops {
@@ -117,8 +127,8 @@ struct store_ops {
     /* A descriptor of the root for others to read from (the caller closes it; it does not carry the lock), or -1. */
     int (*lend)(struct store *s, struct err *e);
 
-    /* yes[i] = is content with digest d[i] held by an object of the scan's manifest? */
-    int (*have)(struct store *s, const struct digest *d, size_t n, bool *yes, struct err *e);
+    /* have[i] = enum store_have of the content with digest d[i] */
+    int (*have)(struct store *s, const struct digest *d, size_t n, uint8_t *have, struct err *e);
 
     /* Source side, for streams. Opens a file of the manifest (ERR_CHANGED when it is not what want says) / reads a symlink into a NUL-terminated buffer. */
     int (*read_open)(struct store *s, const struct entry *want, struct err *e); /* descriptor, the caller closes */
@@ -130,6 +140,18 @@ struct store_ops {
      */
     int (*apply)(struct store *s, const struct store_op *op, struct err *e); /* all but files that come by stream */
     int (*put_begin)(struct store *s, const struct store_op *op, struct err *e); /* a file by stream */
+    /*
+     * What is there already of want's content, to read from: 1, and the caller closes *fd; 0: nothing; or an error.
+     * partial: the first *size bytes, maybe all, unverified, which an earlier run left (only objects from STORE_RESUME_MIN on).
+     * basis: the file that the scan saw at want's path, of *size bytes, another content than want's.
+     */
+    int (*partial)(struct store *s, const struct entry *want, int *fd, uint64_t *size, struct err *e);
+    int (*basis)(struct store *s, const struct entry *want, int *fd, uint64_t *size, struct err *e);
+    /*
+     * Between put_begin and the first put_data: the first n bytes are those of the partial, at most as many as partial said.
+     * They are read again; what follows comes by put_data. That they are not there is a failure of this object alone.
+     */
+    int (*put_keep)(struct store *s, uint64_t n, struct err *e);
     int (*put_data)(struct store *s, const void *p, size_t n, struct err *e);
     int (*put_end)(struct store *s, const char *failed, struct err *e); /* failed: why the content did not come, or NULL */
     int (*flush)(struct store *s, struct err *e); /* every operation given so far is durable and reported */

@@ -25,6 +25,7 @@ bool temp_is_name(const char *name)
 
 int temp_open(struct temp *t, int dir, mode_t mode, bool *named)
 {
+    t->home = -1;
     t->name[0] = '\0';
     if (!*named) {
         t->fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
@@ -42,7 +43,7 @@ int temp_open(struct temp *t, int dir, mode_t mode, bool *named)
 
 int temp_symlink(struct temp *t, int dir, const char *target)
 {
-    t->fd = -1;
+    t->fd = t->home = -1;
     make_name(t->name, sizeof t->name);
     if (symlinkat(target, dir, t->name) == 0)
         return 0;
@@ -88,14 +89,29 @@ int temp_place(struct temp *t, int dir, const char *leaf)
 {
     if (!t->name[0])
         return link_unnamed(t->fd, dir, leaf);
-    if (temp_rename(dir, t->name, dir, leaf) < 0)
+    if (temp_rename(t->home < 0 ? dir : t->home, t->name, dir, leaf) < 0)
         return -1;
+    t->home = -1;
     t->name[0] = '\0';
+    return 0;
+}
+
+/* A partial leaves its directory for the target's, where the journal leads to it. */
+static int move_in(struct temp *t, int dir)
+{
+    struct temp to;
+    make_name(to.name, sizeof to.name);
+    if (temp_rename(t->home, t->name, dir, to.name) < 0)
+        return -1;
+    memcpy(t->name, to.name, sizeof t->name);
+    t->home = -1;
     return 0;
 }
 
 int temp_give_name(struct temp *t, int dir)
 {
+    if (t->home >= 0)
+        return move_in(t, dir);
     if (t->name[0])
         return 0;
     make_name(t->name, sizeof t->name);
@@ -110,9 +126,9 @@ void temp_drop(struct temp *t, int dir)
     int keep = errno;
     if (t->fd >= 0)
         close(t->fd);
-    if (t->name[0])
+    if (t->name[0] && t->home < 0)
         unlinkat(dir, t->name, 0);
-    t->fd = -1;
+    t->fd = t->home = -1;
     t->name[0] = '\0';
     errno = keep;
 }

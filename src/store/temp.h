@@ -1,6 +1,7 @@
 /*
  * Temporary files beside their target, and how they take their place. Unnamed where the
- * file system can, so that a killed run leaves nothing; else under a name of ours.
+ * file system can, so that a killed run leaves nothing; else under a name of ours. Or a
+ * partial, which lies in the state directory, and which a killed run leaves on purpose.
  */
 #ifndef STORE_TEMP_H
 #define STORE_TEMP_H
@@ -14,7 +15,8 @@
 
 struct temp {
     int fd;        /* open for reading and writing; -1 for a symlink */
-    char name[40]; /* "": it has none */
+    int home;      /* of a partial: the directory of its name (borrowed); else -1, and that is the target's */
+    char name[64]; /* "": it has none */
 };
 
 /* All take the directory of the target; -1 with errno on failure. */
@@ -27,8 +29,8 @@ int temp_open(struct temp *t, int dir, mode_t mode, bool *named);
 int temp_symlink(struct temp *t, int dir, const char *target);
 /* Into place under leaf, where nothing may be (EEXIST). */
 int temp_place(struct temp *t, int dir, const char *leaf);
-int temp_give_name(struct temp *t, int dir); /* if it has none yet */
-void temp_drop(struct temp *t, int dir); /* closes it, and unlinks it if it has a name */
+int temp_give_name(struct temp *t, int dir); /* in dir, if it has none yet */
+void temp_drop(struct temp *t, int dir); /* closes it, and unlinks it if it has a name; a partial stays */
 
 bool temp_is_name(const char *name); /* could we have made this name? */
 

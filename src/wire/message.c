@@ -139,6 +139,7 @@ void message_put_scanned(struct wire_out *o, const struct message_scanned *m)
     buf_varint(b, m->hashed_bytes);
     buf_varint(b, m->special);
     buf_varint(b, m->problems);
+    buf_varint(b, m->partials);
     buf_u8(b, m->changed);
     wire_out_end(o);
 }
@@ -158,14 +159,14 @@ void message_put_have(struct wire_out *o, const struct digest *d, size_t n)
     wire_out_end(o);
 }
 
-void message_put_had(struct wire_out *o, const bool *yes, size_t n)
+void message_put_had(struct wire_out *o, const uint8_t *have, size_t n)
 {
     struct buf *b = wire_out_begin(o, MSG_HAD, 0);
     buf_varint(b, n);
-    for (size_t i = 0; i < n; i += 8) {
+    for (size_t i = 0; i < n; i += 4) {
         unsigned bits = 0;
-        for (size_t k = 0; k < 8 && i + k < n; k++)
-            bits |= (unsigned)yes[i + k] << k;
+        for (size_t k = 0; k < 4 && i + k < n; k++)
+            bits |= (unsigned)have[i + k] << 2 * k;
         buf_u8(b, (uint8_t)bits);
     }
     wire_out_end(o);
@@ -291,6 +292,7 @@ int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *
     m->hashed_bytes = rd_varint(&f->body);
     m->special = rd_varint(&f->body);
     m->problems = rd_varint(&f->body);
+    m->partials = rd_varint(&f->body);
     uint8_t changed = rd_u8(&f->body);
     m->changed = changed != 0;
     return finish(f, changed <= 1, e);
@@ -315,14 +317,17 @@ int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e
     return finish(f, ok, e);
 }
 
-int message_get_had(struct frame *f, bool *yes, size_t *n, struct err *e)
+int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e)
 {
     uint64_t count = rd_varint(&f->body);
     bool ok = count > 0 && count <= MSG_HAVE_MAX;
-    for (uint64_t i = 0; ok && i < count; i += 8) {
+    for (uint64_t i = 0; ok && i < count; i += 4) {
         unsigned bits = rd_u8(&f->body);
-        for (uint64_t k = 0; k < 8 && i + k < count; k++)
-            yes[i + k] = bits >> k & 1;
+        for (uint64_t k = 0; k < 4 && i + k < count; k++, bits >>= 2) {
+            have[i + k] = bits & 3;
+            ok &= (bits & 3) <= STORE_HAVE_PART;
+        }
+        ok &= bits == 0 || count - i >= 4;
     }
     *n = ok ? (size_t)count : 0;
     return finish(f, ok, e);

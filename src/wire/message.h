@@ -23,7 +23,7 @@ enum message_type {
     MSG_BLOCK = 8,     /* A  the shared part of a manifest block */
     MSG_LIST_END = 9,  /* A  totals; nothing is missing */
     MSG_HAVE = 10,     /* C  digests: which of these contents are there? */
-    MSG_HAD = 11,      /* A  one bit for each */
+    MSG_HAD = 11,      /* A  an answer for each */
     MSG_LEND = 12,     /* C  with a descriptor: the root of member N, to read from */
     MSG_APPLY = 13,    /* C  one operation */
     MSG_RESULT = 14,   /* A  an operation that failed */
@@ -102,7 +102,7 @@ struct message_problem {
 
 struct message_scanned {
     struct manifest_totals totals;
-    uint64_t hashed, hashed_bytes, special, problems;
+    uint64_t hashed, hashed_bytes, special, problems, partials;
     bool changed;
 };
 
@@ -134,7 +134,7 @@ void message_put_problem(struct wire_out *o, bool error, const char *path, const
 void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
 void message_put_list_end(struct wire_out *o, const struct manifest_totals *t);
 void message_put_have(struct wire_out *o, const struct digest *d, size_t n);
-void message_put_had(struct wire_out *o, const bool *yes, size_t n);
+void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum store_have */
 void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, DONE, CREDIT */
 void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
 void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text);
@@ -153,7 +153,7 @@ int message_get_problem(struct frame *f, struct message_problem *m, struct err *
 int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e);
 int message_get_list_end(struct frame *f, struct manifest_totals *t, struct err *e);
 int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX */
-int message_get_had(struct frame *f, bool *yes, size_t *n, struct err *e);          /* yes: MSG_HAVE_MAX */
+int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);      /* have: MSG_HAVE_MAX */
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
 int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e);
 int message_get_result(struct frame *f, struct message_result *m, struct err *e);

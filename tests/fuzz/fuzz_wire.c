@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "store/store.h"
 #include "wire/message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -9,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void read_message(struct frame *f)
 {
     static struct digest digests[MSG_HAVE_MAX];
-    static bool yes[MSG_HAVE_MAX];
+    static uint8_t have[MSG_HAVE_MAX];
     char path[PATH_LEN_MAX + 1];
     union {
         struct message_open open;
@@ -46,7 +47,12 @@ static void read_message(struct frame *f)
     case MSG_SCANNED: message_get_scanned(f, &m.scanned, &e); break;
     case MSG_LIST_END: message_get_list_end(f, &m.totals, &e); break;
     case MSG_HAVE: message_get_have(f, digests, &n, &e); break;
-    case MSG_HAD: message_get_had(f, yes, &n, &e); break;
+    case MSG_HAD:
+        if (message_get_had(f, have, &n, &e) == 0)
+            for (size_t i = 0; i < n; i++)
+                if (have[i] > STORE_HAVE_PART)
+                    abort();
+        break;
     case MSG_APPLY: message_get_apply(f, path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
     case MSG_SEND: message_get_send(f, path, &m.entry, &e); break;

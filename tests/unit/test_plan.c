@@ -319,6 +319,36 @@ static void test_adoption(void **state)
     assert_int_equal(plan_totals(f->plan)->count[ACTION_ADOPT], 0);
 }
 
+/* The answer "a part of it" belongs to the same asks, and changes nothing in the plan. */
+static void test_partial(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 3);
+    for (const char *path = "abc"; *path; path++) {
+        object(f, (char[]){*path, '\0'}, ENTRY_FILE, 5);
+        f->v.holders = 1;
+        need(f, 1, NEED_CONTENT, REASON_NEW);
+        need(f, 2, NEED_CONTENT, REASON_NEW);
+        add(f, ALL);
+    }
+    open_cursor(f);
+    plan_set_partial(f->plan, 1, 1);
+    plan_set_partial(f->plan, 2, 2);
+    plan_set_partial(f->plan, 2, 3); /* never asked */
+    plan_set_partial(f->plan, 200, 0);
+    plan_set_adopt(f->plan, 2, 1);
+    static const bool part[3][2] = {{false, false}, {true, false}, {false, true}};
+    static const char *const text[] = {"a<0: 1=copy/3/1c 2=copy/3/1c", "b<0: 1=copy/3/1c 2=adopt/3/1c!",
+                                       "c<0: 1=copy/3/1c 2=copy/3/1c"};
+    for (int i = 0; i < 3; i++) {
+        assert_next(f, text[i]);
+        for (unsigned t = 0; t < 2; t++)
+            assert_int_equal(plan_cursor_partial(f->cursor, t), part[i][t]);
+        assert_false(plan_cursor_partial(f->cursor, 2));
+        assert_false(plan_cursor_partial(f->cursor, 1000));
+    }
+}
+
 /* ---- long plans ---- */
 
 #define LONG_STEPS 20000u
@@ -429,6 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(test_actions),  WITH(test_who_is_a_target), WITH(test_nothing_to_do),
         WITH(test_no_holder), WITH(test_source),         WITH(test_adoption),
+        WITH(test_partial),
         WITH(test_long),     WITH(test_no_room_for_the_file), cmocka_unit_test(test_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

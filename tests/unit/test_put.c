@@ -847,10 +847,10 @@ static void adopts(void **state)
     open_store(&t, w.src, NULL);
     assert_true(entry_at(&t, "d/b", &e));
     struct digest d[2] = {e.digest, {{1, 2, 3}}};
-    bool yes[2];
-    assert_int_equal(t.s->ops->have(t.s, d, 2, yes, &err), 0);
-    assert_true(yes[0]);
-    assert_false(yes[1]);
+    uint8_t have[2];
+    assert_int_equal(t.s->ops->have(t.s, d, 2, have, &err), 0);
+    assert_int_equal(have[0], STORE_HAVE);
+    assert_int_equal(have[1], STORE_HAVE_NOT);
     static char new_path[] = "d/renamed";
     e.path = new_path;
     e.path_len = strlen(new_path);

@@ -232,15 +232,39 @@ static void had_bits(void **state)
     (void)state;
     struct line l;
     open_line(&l);
-    bool yes[11] = {true, false, true, [8] = true, [10] = true}, got[MSG_HAVE_MAX];
+    uint8_t have[11] = {STORE_HAVE, 0, STORE_HAVE_PART, STORE_HAVE, [8] = STORE_HAVE_PART, [10] = STORE_HAVE};
+    uint8_t got[MSG_HAVE_MAX];
     size_t n;
     struct err e;
-    message_put_had(&l.out, yes, 11);
+    message_put_had(&l.out, have, 11);
     struct frame f = carry(&l);
     assert_int_equal(message_get_had(&f, got, &n, &e), 0);
     assert_int_equal(n, 11);
     for (size_t i = 0; i < n; i++)
-        assert_int_equal(got[i], yes[i]);
+        assert_int_equal(got[i], have[i]);
+    close_line(&l);
+    /* The fourth answer does not exist; bits behind the last one; a byte too few. */
+    static const uint8_t bad[][3] = {{5, 0xc0, 0}, {5, 0, 4}, {5, 0, 3}, {4, 3 << 2, 0}, {9, 0, 0}, {0, 0, 0}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        f = (struct frame){MSG_HAD, 0, rd_of(bad[i], bad[i][0] == 4 ? 2 : 3)};
+        assert_int_equal(message_get_had(&f, got, &n, &e), ERR_PROTO);
+    }
+}
+
+static void scanned_round_trip(void **state)
+{
+    (void)state;
+    struct line l;
+    open_line(&l);
+    struct message_scanned m = {.totals.entries = 3, .hashed = 4, .hashed_bytes = 5, .special = 6,
+                                .problems = 7, .partials = 300, .changed = true}, got;
+    struct err e;
+    message_put_scanned(&l.out, &m);
+    struct frame f = carry(&l);
+    assert_int_equal(message_get_scanned(&f, &got, &e), 0);
+    assert_int_equal(got.problems, 7);
+    assert_int_equal(got.partials, 300);
+    assert_true(got.changed);
     close_line(&l);
 }
 
@@ -251,6 +275,7 @@ int main(void)
         cmocka_unit_test(header_refused),         cmocka_unit_test(descriptors_travel_with_their_frame),
         cmocka_unit_test(apply_round_trip),       cmocka_unit_test(apply_refused),
         cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
+        cmocka_unit_test(scanned_round_trip),
     };
     return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
 }
