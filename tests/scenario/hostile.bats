@@ -25,18 +25,6 @@ traced() {
     } 2>/dev/null
 }
 
-# A run that may fail, but with one of these statuses: ends "0 3" a b.
-ends() {
-    local want=$1
-    shift
-    got=0
-    output=$(sync "$@" 2>"$BATS_TEST_TMPDIR/stderr") || got=$?
-    errors=$(<"$BATS_TEST_TMPDIR/stderr")
-    [[ " $want " == *" $got "* ]] && return 0
-    printf 'exit status %s, not one of %s: sos-sync %s\n%s\n%s\n' "$got" "$want" "$*" "$output" "$errors"
-    return 1
-}
-
 # ---- what cannot be read ----
 
 @test "World: an unreadable file: the rest is synced, status 3" {

@@ -57,6 +57,18 @@ exits() {
     return 1
 }
 
+# A run that may fail, but with one of these statuses: ends "0 3" a b.
+ends() {
+    local want=$1
+    shift
+    got=0
+    output=$(sync "$@" 2>"$BATS_TEST_TMPDIR/stderr") || got=$?
+    errors=$(<"$BATS_TEST_TMPDIR/stderr")
+    [[ " $want " == *" $got "* ]] && return 0
+    printf 'exit status %s, not one of %s: sos-sync %s\n%s\n%s\n' "$got" "$want" "$*" "$output" "$errors"
+    return 1
+}
+
 # The actions in --json output on standard input, one a line: ACTION PATH TO.
 acts() { jq -r 'select(.event == "action") | "\(.action) \(.path // ("base64:" + .path_b64)) \(.to)"'; }
 
