@@ -187,6 +187,15 @@ ssh_stop() { server_stop "${1:-$ssh_pid}"; }
 
 have_ipv6() { grep -q '^0*1 ' /proc/net/if_inet6 2>/dev/null; }
 
+# far_gone [PID]: until no session of the server is left. A far end may need a moment to notice that its line is gone.
+far_gone() {
+    local end=$((SECONDS + 20))
+    while [ -n "$(descendants "${1:-$ssh_pid}")" ]; do
+        [ $SECONDS -lt $end ] || { echo "a far end goes on and on"; return 1; }
+        pause
+    done
+}
+
 # ---- dropbear ----
 
 # The same with dropbear: $dropbear_port, $dropbear_pid, $dropbear_log. It knows no other place for keys than the home in the
@@ -387,4 +396,72 @@ SH
 rsh_filter() {
     printf '%s\n' '#!/bin/sh' 'while [ "${1#-}" != "$1" ]; do shift 2; done' 'shift' "$2" >"$1"
     chmod 755 "$1"
+}
+
+# rsh_counted FILE DIR: as rsh_script, and what went up and down is kept in DIR.
+rsh_counted() {
+    mkdir -p "$2"
+    rsh_filter "$1" "tee $2/up.\$\$ | sh -c \"exec \$*\" | tee $2/down.\$\$"
+}
+
+# All bytes that a counted script let through, since the last time it was asked.
+counted() {
+    find "$1" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'
+    find "$1" -type f -delete
+}
+
+# ---- time and memory ----
+
+# took COMMAND...: its milliseconds in $took.
+took() {
+    local from=${EPOCHREALTIME/./} status=0
+    "$@" || status=$?
+    took=$(((${EPOCHREALTIME/./} - from) / 1000))
+    return $status
+}
+
+# Sanitizers take memory and time of their own.
+plain_build() { ! grep -q __asan_init "$SOS_SYNC" || skip "not with sanitizers"; }
+
+# peak PID: until it ends; the most KiB that any process below it or itself had resident, in $peak.
+peak() {
+    local pid kib
+    peak=0
+    while kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; do
+        for pid in "$1" $(descendants "$1"); do
+            kib=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) || continue
+            [ "${kib:-0}" -le "$peak" ] || peak=$kib
+        done
+        read -rt 0.1 <> <(:) || true
+    done
+}
+
+# below WHAT FOUND LIMIT: or says so.
+below() {
+    [ "$2" -lt "$3" ] && return 0
+    echo "$1: $2, and not below $3"
+    return 1
+}
+
+# ---- any scenario, with far members ----
+
+# From here on a, b, c, d, e and new on the command line are far members, reached by a script; in what is said they are called as
+# they were. EXTRA and AS hold as ever.
+far_members() {
+    rsh_script "$BATS_TEST_TMPDIR/rsh"
+    export XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache
+    sync() {
+        local args=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC") arg value=no status=0
+        for arg in "$@"; do
+            [ $value = yes ] || [[ ! $arg =~ ^([a-e]|new)$ ]] || arg=host:$PWD/$arg
+            value=no
+            [[ ! $arg =~ ^--(exclude|include|group|adopt|state-dir)$ ]] || value=yes
+            args+=("$arg")
+        done
+        "${AS[@]}" "$SOS_SYNC" --no-progress "${EXTRA[@]}" "${args[@]}" \
+            >"$BATS_TEST_TMPDIR/far.out" 2>"$BATS_TEST_TMPDIR/far.err" || status=$?
+        sed "s|host:$PWD/||g" "$BATS_TEST_TMPDIR/far.out"
+        sed "s|host:$PWD/||g" "$BATS_TEST_TMPDIR/far.err" >&2
+        return $status
+    }
 }

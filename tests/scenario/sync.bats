@@ -1,9 +1,12 @@
 load lib
+load ssh
 
-# through.bats is a link to this file: the same rules hold where content goes through the coordinator.
+# through.bats and far.bats are links to this file: the same rules hold where content goes through the coordinator, and
+# where members are far.
 setup() {
     setup_world
     [[ $BATS_TEST_FILENAME != *through.bats ]] || EXTRA=(--through)
+    [[ $BATS_TEST_FILENAME != *far.bats ]] || far_members
     mkdir a b c
 }
 teardown() { teardown_world; }
