@@ -690,7 +690,7 @@ int put_data(struct put *p, const void *data, size_t n, struct err *e)
     struct stream *s = &p->stream;
     struct err why = {0};
     (void)e;
-    if (s->failed)
+    if (s->failed || n == 0)
         return 0;
     /* Not kept: on a full disk room is what is missing, and content that is too long is not what was wanted. */
     if (begin_writing(p, s, &why) < 0 || content_add(p->content, s->temp.fd, &s->entry, data, n, &why) < 0)

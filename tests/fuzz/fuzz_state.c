@@ -1,9 +1,30 @@
-/* The marker and the list of peers. */
+/* The marker, the list of peers, and the names of partials. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "store/partial.h"
 #include "store/state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A name that passes is the one that we would write. */
+static void parse_name(const uint8_t *data, size_t size)
+{
+    char name[256], hex[2 * DIGEST_LEN + 1], again[64];
+    struct digest d;
+    uint64_t n;
+    if (size >= sizeof name)
+        return;
+    memcpy(name, data, size);
+    name[size] = '\0';
+    if (!partial_parse(name, &d, &n))
+        return;
+    snprintf(again, sizeof again, "%s.%" PRIu64, digest_hex(hex, &d), n);
+    if (strcmp(name, again) != 0)
+        __builtin_trap();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -19,5 +40,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (!peer[i].address[0] || (i && uuid_cmp(&peer[i - 1].id, &peer[i].id) >= 0))
                 __builtin_trap();
     state_free_peers(peer, n);
+    parse_name(data, size);
     return 0;
 }
