@@ -1,0 +1,153 @@
+/*
+ * A signature, loaded. Whoever sent it may want us to burn time: a table of chained sums could be made as slow as
+ * its longest chain. So a sum stands within PROBES slots of its place or is left out, which costs its sender a
+ * match and us nothing.
+ */
+#include "object/delta_index.h"
+
+#include "base/mem.h"
+#include "object/delta_sums.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PROBES 32u
+#define FILTER_BITS 4u /* the filter has 16 bits for each slot of the table, of which half are free */
+
+struct delta_index *delta_index_new(uint64_t max)
+{
+    struct delta_index *x = mem_zalloc(sizeof *x);
+    x->max = max;
+    return x;
+}
+
+void delta_index_free(struct delta_index *x)
+{
+    if (!x)
+        return;
+    buf_free(&x->raw);
+    free(x->table);
+    free(x->filter);
+    free(x);
+}
+
+size_t delta_index_memory(const struct delta_index *x)
+{
+    size_t n = sizeof *x + x->raw.cap;
+    if (x->table)
+        n += ((1u << x->bits) + PROBES) * sizeof *x->table + ((size_t)1 << x->filter_bits >> 3);
+    return n;
+}
+
+static size_t entry_size(const struct delta_index *x)
+{
+    return 4 + x->shape.strong;
+}
+
+uint32_t delta_index_weak(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static int take_header(struct delta_index *x, struct err *e)
+{
+    uint32_t magic = delta_index_weak(x->raw.data);
+    struct delta_shape shape = {delta_index_weak(x->raw.data + 4), delta_index_weak(x->raw.data + 8)};
+    if (magic != DELTA_SIGNATURE_MAGIC)
+        return err_set(e, ERR_FORMAT, "signature of an unknown kind (0x%08x)", magic);
+    if (shape.block < 1 || shape.block > DELTA_BLOCK_MAX)
+        return err_set(e, ERR_FORMAT, "signature with blocks of %u bytes", shape.block);
+    if (shape.strong < DELTA_STRONG_MIN || shape.strong > DELTA_STRONG_MAX)
+        return err_set(e, ERR_FORMAT, "signature with strong sums of %u bytes", shape.strong);
+    x->shape = shape;
+    uint64_t most = DELTA_SIGNATURE_HEAD + (uint64_t)DELTA_BLOCKS_MAX * entry_size(x);
+    if (x->max > most)
+        x->max = most;
+    return 0;
+}
+
+int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err *e)
+{
+    const uint8_t *data = p;
+    if (!x->shape.block) {
+        size_t head = DELTA_SIGNATURE_HEAD - x->raw.len;
+        if (head > n)
+            head = n;
+        buf_put(&x->raw, data, head);
+        if (x->raw.len < DELTA_SIGNATURE_HEAD)
+            return 0;
+        int rc = take_header(x, e);
+        if (rc < 0)
+            return rc;
+        data += head;
+        n -= head;
+    }
+    if (x->raw.len > x->max || n > x->max - x->raw.len)
+        return err_set(e, ERR_FORMAT, "signature longer than %llu bytes", (unsigned long long)x->max);
+    buf_put(&x->raw, data, n);
+    return 0;
+}
+
+const uint8_t *delta_index_entry(const struct delta_index *x, uint32_t block)
+{
+    return x->raw.data + DELTA_SIGNATURE_HEAD + block * entry_size(x);
+}
+
+static uint32_t *place(const struct delta_index *x, uint32_t weak)
+{
+    return x->table + (delta_index_hash(weak) >> (32 - x->bits));
+}
+
+static void add(struct delta_index *x, uint32_t block)
+{
+    const uint8_t *entry = delta_index_entry(x, block);
+    uint32_t weak = delta_index_weak(entry), *slot = place(x, weak), *end = slot + PROBES;
+    while (slot < end && *slot) {
+        if (memcmp(delta_index_entry(x, *slot - 1), entry, entry_size(x)) == 0)
+            return; /* blocks that are alike: the first will do */
+        slot++;
+    }
+    if (slot == end)
+        return;
+    *slot = block + 1;
+    uint32_t bit = delta_index_hash(weak) >> (32 - x->filter_bits);
+    x->filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
+}
+
+int delta_index_end(struct delta_index *x, struct err *e)
+{
+    if (!x->shape.block)
+        return err_set(e, ERR_FORMAT, "signature ends early");
+    if ((x->raw.len - DELTA_SIGNATURE_HEAD) % entry_size(x))
+        return err_set(e, ERR_FORMAT, "signature ends in the middle of a block");
+    x->count = (uint32_t)((x->raw.len - DELTA_SIGNATURE_HEAD) / entry_size(x));
+    x->raw.data = mem_resize(x->raw.data, x->raw.len, 1);
+    x->raw.cap = x->raw.len;
+    x->bits = 6;
+    while ((1u << x->bits) < 2 * x->count)
+        x->bits++;
+    x->filter_bits = x->bits + FILTER_BITS;
+    x->table = mem_zalloc(((1u << x->bits) + PROBES) * sizeof *x->table);
+    x->filter = mem_zalloc((size_t)1 << x->filter_bits >> 3);
+    for (uint32_t i = 0; i < x->count; i++)
+        add(x, i);
+    return 0;
+}
+
+bool delta_index_has_weak(const struct delta_index *x, uint32_t weak)
+{
+    uint32_t *slot = place(x, weak);
+    for (uint32_t *end = slot + PROBES; slot < end && *slot; slot++)
+        if (delta_index_weak(delta_index_entry(x, *slot - 1)) == weak)
+            return true;
+    return false;
+}
+
+uint32_t delta_index_find(const struct delta_index *x, const uint8_t *entry)
+{
+    uint32_t *slot = place(x, delta_index_weak(entry));
+    for (uint32_t *end = slot + PROBES; slot < end && *slot; slot++)
+        if (memcmp(delta_index_entry(x, *slot - 1), entry, entry_size(x)) == 0)
+            return *slot - 1;
+    return DELTA_NONE;
+}
