@@ -86,11 +86,12 @@ static void send_open(struct run *r, struct peer *p)
 
 int peer_start(struct run *r, struct peer *p, struct err *e)
 {
-    int others[PLAN_MEMBERS_MAX];
+    int others[2 * PLAN_MEMBERS_MAX]; /* -1 among them is passed over */
     size_t n = 0;
-    for (size_t i = 0; i < r->peers; i++)
-        if (r->peer[i].link.fd >= 0)
-            others[n++] = r->peer[i].link.fd;
+    for (size_t i = 0; i < r->peers; i++) {
+        others[n++] = r->peer[i].link.fd;
+        others[n++] = r->peer[i].link.err_fd;
+    }
     int rc = link_spawn(&p->link, r->body ? r->body : peer_serve_local, (void *)(uintptr_t)p->member, others, n, e);
     if (rc < 0)
         return rc;

@@ -23,7 +23,7 @@ static int start_all(struct run *r, struct err *e)
     r->peer = mem_zalloc(r->group->members * sizeof *r->peer);
     for (size_t i = 0; i < r->group->members; i++) {
         struct peer *p = &r->peer[i];
-        *p = (struct peer){.run = r, .member = &r->group->member[i], .link = {.fd = -1}, .root = -1};
+        *p = (struct peer){.run = r, .member = &r->group->member[i], .link = LINK_NONE, .root = -1};
         p->last = &p->first;
         p->fail_last = &p->fail_first;
         p->where = guard_where(p->member);
