@@ -119,8 +119,10 @@ static size_t queued(const struct carrier *c)
 static LIBSSH2_SEND_FUNC(on_send)
 {
     struct carrier *c = *abstract;
-    (void)socket;
-    (void)flags;
+    if (socket != c->sock) { /* the key agent's */
+        ssize_t n = send(socket, buffer, length, flags | MSG_NOSIGNAL);
+        return n < 0 ? -errno : n;
+    }
     if (queued(c) > QUEUE_MAX)
         return -ENOBUFS;
     if (c->queue_at > QUEUE_FULL) {
@@ -135,7 +137,10 @@ static LIBSSH2_SEND_FUNC(on_send)
 static LIBSSH2_RECV_FUNC(on_recv)
 {
     struct carrier *c = *abstract;
-    (void)flags;
+    if (socket != c->sock) {
+        ssize_t n = recv(socket, buffer, length, flags);
+        return n < 0 ? -errno : n;
+    }
     if (c->pull == 0 || c->gone)
         return -EAGAIN;
     ssize_t n = recv(socket, buffer, length, MSG_DONTWAIT);

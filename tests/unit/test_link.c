@@ -147,6 +147,7 @@ static pid_t start_logged(char *const *argv, int *log)
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
+        dup2(p[1], 1);
         dup2(p[1], 2);
         execv(argv[0], argv);
         _exit(127);
