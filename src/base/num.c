@@ -1,7 +1,9 @@
 #include "base/num.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static int digits(const char *text, size_t len, uint64_t max, uint64_t *out, struct err *e)
 {
@@ -42,6 +44,51 @@ int num_duration(const char *text, uint64_t *seconds, struct err *e)
     if (rc == 0)
         *seconds = v * factor;
     return rc;
+}
+
+/* What stands behind the number of a size; 0 for what is no unit. */
+static double size_unit(const char *suffix, uint64_t unit)
+{
+    static const char letters[] = "kmgtp";
+    if (*suffix == '\0')
+        return (double)unit;
+    if (strcasecmp(suffix, "b") == 0)
+        return 1;
+    const char *letter = strchr(letters, *suffix | 0x20);
+    if (!letter)
+        return 0;
+    bool thousands = strcasecmp(suffix + 1, "b") == 0;
+    if (suffix[1] != '\0' && !thousands && strcasecmp(suffix + 1, "ib") != 0)
+        return 0;
+    double v = 1;
+    for (const char *p = letters; p <= letter; p++)
+        v *= thousands ? 1000 : 1024;
+    return v;
+}
+
+int num_size(const char *text, uint64_t unit, uint64_t *bytes, struct err *e)
+{
+    size_t n = strspn(text, "0123456789.");
+    double v = 0, place = 1;
+    bool fraction = false, digit = false;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '.' && fraction)
+            return err_set(e, ERR_USAGE, "\"%s\" is not a number", text);
+        if (text[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        digit = true;
+        place = fraction ? place / 10 : place;
+        v = fraction ? v + place * (text[i] - '0') : v * 10 + (text[i] - '0');
+    }
+    double factor = size_unit(text + n, unit);
+    if (!digit || factor <= 0)
+        return err_set(e, ERR_USAGE, "\"%s\" is not a size: a number with K, M, G or T behind it", text);
+    if (v * factor > 1e18)
+        return err_set(e, ERR_USAGE, "\"%s\" is too large", text);
+    *bytes = (uint64_t)(v * factor);
+    return 0;
 }
 
 char *num_bytes(char *out, size_t n, uint64_t bytes)

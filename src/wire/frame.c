@@ -9,6 +9,8 @@
 static const char magic[8] = "SOSWIRE\n";
 
 #define FILL_BYTES 65536u
+#define NOISE_BYTES 200u /* of what comes instead of a greeting are quoted */
+#define COMPACT_BYTES (256u << 10)
 
 void wire_in_init(struct wire_in *in, int fd)
 {
@@ -49,19 +51,20 @@ ssize_t wire_in_fill(struct wire_in *in)
         buf_drop(&in->buf, in->used);
         in->used = 0;
     }
-    uint8_t *room = buf_room(&in->buf, FILL_BYTES);
+    size_t most = in->most && in->most < FILL_BYTES ? in->most : FILL_BYTES;
+    uint8_t *room = buf_room(&in->buf, most);
     ssize_t n;
     do {
         if (in->socket) {
             char control[CMSG_SPACE(8 * sizeof(int))];
-            struct iovec iov = {room, FILL_BYTES};
+            struct iovec iov = {room, most};
             struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
                                  .msg_controllen = sizeof control};
             n = recvmsg(in->fd, &msg, MSG_CMSG_CLOEXEC);
             if (n > 0)
                 keep_fds(in, &msg);
         } else {
-            n = read(in->fd, room, FILL_BYTES);
+            n = read(in->fd, room, most);
         }
     } while (n < 0 && errno == EINTR);
     if (n > 0) {
@@ -71,21 +74,25 @@ ssize_t wire_in_fill(struct wire_in *in)
     return n;
 }
 
-static int not_a_greeting(const struct wire_in *in, struct err *e)
+int wire_in_no_greeting(const struct wire_in *in, struct err *e)
 {
-    size_t n = in->buf.len < 200 ? in->buf.len : 200;
+    size_t n = in->buf.len < NOISE_BYTES ? in->buf.len : NOISE_BYTES;
+    if (n == 0)
+        return err_set(e, ERR_PROTO, "the far end went away without a word");
     const uint8_t *nl = memchr(in->buf.data, '\n', n);
     if (nl)
         n = (size_t)(nl - in->buf.data);
-    return err_set(e, ERR_PROTO, "expected sos-sync at the far end, but it said: %.*s", (int)n,
-                   (const char *)in->buf.data);
+    return err_set(e, ERR_PROTO, "expected sos-sync at the far end, but it said: %.*s (is there a start-up file of "
+                   "its shell that prints something?)", (int)n, (const char *)in->buf.data);
 }
 
 int wire_in_greeting(struct wire_in *in, struct wire_greeting *g, struct err *e)
 {
     size_t n = in->buf.len < sizeof magic ? in->buf.len : sizeof magic;
-    if (n && memcmp(in->buf.data, magic, n) != 0)
-        return not_a_greeting(in, e);
+    if (n && memcmp(in->buf.data, magic, n) != 0) {
+        bool whole = in->buf.len >= NOISE_BYTES || memchr(in->buf.data, '\n', in->buf.len);
+        return whole ? wire_in_no_greeting(in, e) : 0;
+    }
     if (in->buf.len < WIRE_GREETING_LEN)
         return 0;
     struct rd r = rd_of(in->buf.data, WIRE_GREETING_LEN);
@@ -96,9 +103,10 @@ int wire_in_greeting(struct wire_in *in, struct wire_greeting *g, struct err *e)
     g->caps = rd_u64(&r);
     in->used = WIRE_GREETING_LEN;
     in->greeted = true;
-    if (g->major != WIRE_MAJOR)
-        return err_set(e, ERR_PROTO, "the far end speaks version %u of the protocol, we speak %d",
-                       g->major, WIRE_MAJOR);
+    if (g->major != WIRE_MAJOR || g->minor < WIRE_MINOR_LEAST)
+        return err_set(e, ERR_PROTO, "the sos-sync at the far end is %s: it speaks version %u.%u of the protocol, this "
+                       "one %d.%d; install the same version at both ends",
+                       g->major > WIRE_MAJOR ? "newer" : "older", g->major, g->minor, WIRE_MAJOR, WIRE_MINOR);
     if (g->payload_max < WIRE_PAYLOAD_MAX)
         return err_set(e, ERR_PROTO, "the far end takes frames of at most %u bytes", g->payload_max);
     return 1;
@@ -211,10 +219,12 @@ static ssize_t send_with_fd(int to, const void *p, size_t n, int fd)
 }
 
 /* One write: up to the next descriptor's byte, or that byte's frame together with its descriptor. */
-static ssize_t send_some(struct wire_out *out)
+static ssize_t send_some(struct wire_out *out, size_t most)
 {
     const uint8_t *p = out->buf.data + out->sent;
     size_t n = wire_out_waiting(out);
+    if (n > most && out->pass_n == 0)
+        n = most;
     if (out->pass_n == 0)
         return write(out->fd, p, n);
     if (out->pass[0].at > out->sent)
@@ -229,20 +239,40 @@ static ssize_t send_some(struct wire_out *out)
     return k;
 }
 
-int wire_out_flush(struct wire_out *out)
+/* What is gone makes room: all of it, or so much that moving the rest is worth it (a link that is always behind). */
+static void compact(struct wire_out *out)
 {
-    while (wire_out_waiting(out) > 0) {
-        ssize_t n = send_some(out);
+    size_t gone = out->sent;
+    if (gone == 0 || (wire_out_waiting(out) > 0 && (gone < COMPACT_BYTES || gone < out->buf.len / 2)))
+        return;
+    buf_drop(&out->buf, gone);
+    out->sent = 0;
+    for (size_t i = 0; i < out->pass_n; i++)
+        out->pass[i].at -= gone;
+}
+
+int wire_out_flush_most(struct wire_out *out, size_t most)
+{
+    int rc = 0;
+    while (wire_out_waiting(out) > 0 && most > 0) {
+        ssize_t n = send_some(out, most);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+        if (n < 0) {
+            rc = errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+            break;
+        }
         out->sent += (size_t)n;
         out->total += (uint64_t)n;
+        most -= (size_t)n < most ? (size_t)n : most;
     }
-    if (out->sent) {
-        out->buf.len = 0;
-        out->sent = 0;
-    }
-    return 0;
+    int why = errno;
+    compact(out);
+    errno = why;
+    return rc;
+}
+
+int wire_out_flush(struct wire_out *out)
+{
+    return wire_out_flush_most(out, SIZE_MAX);
 }

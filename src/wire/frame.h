@@ -16,6 +16,7 @@
 
 #define WIRE_MAJOR 1
 #define WIRE_MINOR 1
+#define WIRE_MINOR_LEAST 1 /* older ones lack what every run needs */
 #define WIRE_GREETING_LEN 24u
 #define WIRE_HEADER_LEN 8u
 #define WIRE_PAYLOAD_MAX ((1u << 20) + 65536u) /* bytes; a manifest block fits */
@@ -46,6 +47,7 @@ struct wire_in {
     struct buf buf;
     size_t used;            /* bytes of buf that were handed out */
     uint64_t total;         /* bytes received */
+    size_t most;            /* bytes that one read may take; 0: no matter */
     int passed[WIRE_FDS_MAX]; /* received descriptors, oldest first; owned */
     size_t passed_n;
 };
@@ -56,6 +58,7 @@ void wire_in_close(struct wire_in *in); /* frees the buffer and closes what nobo
 ssize_t wire_in_fill(struct wire_in *in);
 /* 1: the peer's greeting has arrived; 0: more is needed; ERR_PROTO, quoting the first line of what came instead. */
 int wire_in_greeting(struct wire_in *in, struct wire_greeting *g, struct err *e);
+int wire_in_no_greeting(const struct wire_in *in, struct err *e); /* the same error, where no more will come */
 /* 1: a whole frame; 0: more is needed; ERR_PROTO for a header that cannot be right. */
 int wire_in_frame(struct wire_in *in, struct frame *f, struct err *e);
 int wire_in_take_fd(struct wire_in *in); /* the oldest descriptor received, or -1 */
@@ -84,5 +87,6 @@ int wire_out_pass(struct wire_out *out, int fd);
 size_t wire_out_waiting(const struct wire_out *out);
 /* Writes what it can. 0: all is gone or the descriptor would block; -1 with errno. */
 int wire_out_flush(struct wire_out *out);
+int wire_out_flush_most(struct wire_out *out, size_t most); /* no more than so many bytes */
 
 #endif
