@@ -12,6 +12,7 @@
 
 #define OUT_ENOUGH 65536u  /* bytes that are worth a write */
 #define PROGRESS_MS 200
+#define PUMP_EVERY 32 /* commands */
 #define HEARTBEAT_MS 1000  /* an agent that waits says so, which tells it from one that hangs */
 
 int agent_flush(struct agent *a, struct err *e)
@@ -57,7 +58,9 @@ static int take_frame(struct agent *a, struct frame *f, struct err *e)
 {
     switch (f->type) {
     case MSG_SEND:
-        return outgoing_send(a, f, e);
+    case MSG_SEND_DELTA:
+    case MSG_SIGN:
+        return outgoing_want(a, f, e);
     case MSG_SEND_END:
         return outgoing_end(a, f, e);
     case MSG_CREDIT:
@@ -78,6 +81,8 @@ static int take_frames(struct agent *a, struct err *e)
         int rc = wire_in_greeting(&a->in, &g, e);
         if (rc <= 0)
             return rc;
+        a->local = a->in.socket && g.caps & WIRE_CAP_FDS;
+        a->window = a->local ? MSG_WINDOW : MSG_WINDOW_FAR;
     }
     struct frame f;
     int rc;
@@ -212,7 +217,7 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     if (rc < 0)
         return rc;
     a->scanned = true;
-    if (a->in.socket && a->store->ops->lend && !a->dry_run) {
+    if (a->local && a->store->ops->lend && !a->dry_run) {
         int fd = a->store->ops->lend(a->store, e);
         if (fd < 0)
             return fd;
@@ -293,8 +298,12 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
         return err_set(e, ERR_PROTO, "operation %llu where %llu was due", (unsigned long long)m.seq,
                        (unsigned long long)a->seq + 1);
     a->seq = m.seq;
-    struct store_op op = {.seq = m.seq, .how = (enum store_how)m.how, .from = (enum store_from)m.from,
-                          .from_root = -1, .entry = &m.entry};
+    bool patch = m.from == MSG_FROM_PATCH;
+    struct store_op op = {.seq = m.seq, .how = (enum store_how)m.how,
+                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m.from, .from_root = -1,
+                          .entry = &m.entry};
+    if (patch)
+        return incoming_patch(a, f->channel, &op, e);
     if (op.from == STORE_FROM_STREAM)
         return incoming_apply(a, f->channel, &op, e);
     if (op.from == STORE_FROM_SELF && m.lender < a->lents)
@@ -374,6 +383,7 @@ static int serve(struct agent *a, struct err *e)
 {
     wire_out_greeting(&a->out, a->in.socket ? WIRE_CAP_FDS : 0);
     int rc = agent_flush(a, e);
+    unsigned turns = 0;
     while (rc == 0 && !a->bye) {
         struct command *c = dequeue(a);
         if (!c) {
@@ -383,10 +393,11 @@ static int serve(struct agent *a, struct err *e)
         rc = run_command(a, c, e);
         free(c);
         if (a->done > a->told) {
-            message_put_number(&a->out, MSG_DONE, 0, a->done);
+            message_put_done(&a->out, a->done, a->literal);
             a->told = a->done;
         }
-        if (rc == 0 && !a->first)
+        /* Others wait for what we send: a long queue of our own must not keep them. */
+        if (rc == 0 && (!a->first || (a->outgoing.n > 0 && ++turns % PUMP_EVERY == 0)))
             rc = agent_pump(a, false, e);
     }
     return rc;

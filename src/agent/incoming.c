@@ -1,9 +1,12 @@
 #include "agent/state.h"
 
+#include "base/file.h"
 #include "base/mem.h"
+#include "object/delta.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /*
  * A channel on which we are a target. Bytes wait in data until the bundle's reader pulls them; how many may
@@ -16,6 +19,8 @@ struct incoming {
     struct buf data;       /* arrived */
     struct buf handed;     /* given to the reader: must stay until the next pull */
     uint64_t granted, arrived;
+    const uint8_t *rest;   /* of what was handed out: bytes of the next patch */
+    size_t rest_len;
     bool ended;
     char *cut;             /* why it ended too early, or NULL: what has arrived is good */
     char *broken;          /* why nothing good can come any more, or NULL */
@@ -79,6 +84,19 @@ int incoming_data_end(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+/* What waits is handed out, and as much may come again. 1, or 0 when nothing waits. */
+static int hand_out(struct incoming *in)
+{
+    if (in->data.len == 0)
+        return 0;
+    struct buf spare = in->handed;
+    in->handed = in->data;
+    spare.len = 0;
+    in->data = spare;
+    grant(in, in->handed.len);
+    return 1;
+}
+
 /* Waits for bytes: the agent goes on serving others meanwhile, so two agents that wait for each other cannot lock up. */
 static ssize_t pull(void *ctx, const void **p, struct err *e)
 {
@@ -90,14 +108,31 @@ static ssize_t pull(void *ctx, const void **p, struct err *e)
     }
     if (in->data.len == 0 && (in->broken || in->cut))
         return err_set(e, ERR_FORMAT, "%s", in->broken ? in->broken : in->cut);
-    struct buf spare = in->handed;
-    in->handed = in->data;
-    spare.len = 0;
-    in->data = spare;
+    in->handed.len = 0;
+    hand_out(in);
     *p = in->handed.data;
-    if (in->handed.len)
-        grant(in, in->handed.len);
     return (ssize_t)in->handed.len;
+}
+
+int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
+{
+    struct incoming *in = open_channel(a, channel, e);
+    if (!in)
+        return e->code;
+    if (in->granted == 0)
+        grant(in, a->window);
+    return 0;
+}
+
+int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n)
+{
+    struct err ignored;
+    struct incoming *in = open_channel(a, channel, &ignored);
+    if (!in || !hand_out(in))
+        return !in || in->ended || in->broken ? -1 : 0;
+    *p = in->handed.data;
+    *n = in->handed.len;
+    return 1;
 }
 
 /* The bundle's next object must be the very one that the operation names. 0, or -1 with the channel broken. */
@@ -128,6 +163,7 @@ static int copy_content(struct agent *a, struct incoming *in, struct err *e)
     struct err why;
     ssize_t n;
     while ((n = archive_in_data(in->archive, &p, &why)) > 0) {
+        a->literal += (uint64_t)n;
         int rc = a->store->ops->put_data(a->store, p, (size_t)n, e);
         if (rc < 0)
             return rc;
@@ -143,7 +179,7 @@ int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struc
     if (!in)
         return e->code;
     if (in->granted == 0)
-        grant(in, MSG_WINDOW);
+        grant(in, a->window);
     struct archive_object o = {0};
     struct err why;
     if (!in->broken && expect(in, op->entry, &o, &why) < 0)
@@ -152,10 +188,100 @@ int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struc
         return fail_op(a, op, in->broken, e);
     if (o.kind == ENTRY_LINK) {
         op->target = o.target;
+        a->literal += o.size;
         return a->store->ops->apply(a->store, op, e);
     }
     int rc = a->store->ops->put_begin(a->store, op, e);
     return rc < 0 ? rc : copy_content(a, in, e);
+}
+
+/* ---- patches ---- */
+
+/* What a patch is applied with. */
+struct patched {
+    struct agent *agent;
+    int basis;         /* descriptor, or -1 */
+    bool stopped;      /* the store itself cannot go on: why is e */
+    struct err e;
+};
+
+static ssize_t read_basis(void *ctx, uint64_t at, void *buf, size_t n, struct err *e)
+{
+    struct patched *p = ctx;
+    ssize_t got = p->basis < 0 ? 0 : file_pread(p->basis, buf, n, (off_t)at);
+    return got < 0 ? err_sys(e, "what it is made of cannot be read") : got;
+}
+
+static int keep_partial(void *ctx, uint64_t n, struct err *e)
+{
+    struct patched *p = ctx;
+    struct store *s = p->agent->store;
+    int rc = s->ops->put_keep(s, n, &p->e);
+    p->stopped |= rc < 0;
+    return rc < 0 ? err_set(e, rc, "%s", p->e.msg) : 0;
+}
+
+static int write_content(void *ctx, const void *data, size_t n, struct err *e)
+{
+    struct patched *p = ctx;
+    int rc = p->agent->store->ops->put_data(p->agent->store, data, n, &p->e);
+    p->stopped |= rc < 0;
+    return rc < 0 ? err_set(e, rc, "%s", p->e.msg) : 0;
+}
+
+/* Feeds one patch, and leaves what comes behind it. 0: it is complete; else why not, in which case the object fails. */
+static int feed_patch(struct incoming *in, struct delta_patcher *patch, struct err *e)
+{
+    for (;;) {
+        if (in->rest_len == 0) {
+            const void *p;
+            ssize_t n = pull(in, &p, e);
+            if (n <= 0)
+                return n < 0 ? (int)n : err_set(e, ERR_FORMAT, "the patches ended before this object");
+            in->rest = p;
+            in->rest_len = (size_t)n;
+        }
+        size_t used = 0;
+        int rc = delta_patcher_take(patch, in->rest, in->rest_len, &used, e);
+        in->rest += used;
+        in->rest_len -= used;
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
+    }
+}
+
+int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struct err *e)
+{
+    struct incoming *in = open_channel(a, channel, e);
+    if (!in)
+        return e->code;
+    if (in->granted == 0)
+        grant(in, a->window);
+    if (in->broken)
+        return fail_op(a, op, in->broken, e);
+    int rc = a->store->ops->put_begin(a->store, op, e);
+    if (rc < 0)
+        return rc;
+    struct err why, ignored;
+    uint64_t size;
+    struct patched p = {.agent = a, .basis = -1};
+    if (a->store->ops->basis(a->store, op->entry, &p.basis, &size, &ignored) <= 0)
+        p.basis = -1;
+    static const struct delta_calls calls = {read_basis, keep_partial, write_content};
+    struct delta_patcher *patch = delta_patcher_new(op->entry->size, &calls, &p);
+    rc = feed_patch(in, patch, &why);
+    a->literal += delta_patcher_counts(patch).literal;
+    /* A source that could not give the object says so in the patch, and goes on with the next one. */
+    if (rc < 0 && rc != ERR_CHANGED)
+        breaks(in, why.msg);
+    delta_patcher_free(patch);
+    if (p.basis >= 0)
+        close(p.basis);
+    if (p.stopped) {
+        *e = p.e;
+        return p.e.code;
+    }
+    return a->store->ops->put_end(a->store, rc < 0 ? why.msg : NULL, e);
 }
 
 void incoming_free_all(struct agent *a)

@@ -35,6 +35,9 @@ struct agent {
     int *lent;                 /* roots of other members, by their number; -1: none */
     size_t lents;
     uint64_t seq, done, told;  /* operations received, final, reported as final */
+    bool local;                /* the coordinator is our parent: descriptors can be passed */
+    uint64_t window;           /* bytes that we grant to a channel at first */
+    uint64_t literal;          /* bytes of content that came by streams */
     int64_t last_progress;     /* ms */
     char path[PATH_LEN_MAX + 1];
     struct digest digests[MSG_HAVE_MAX];
@@ -52,7 +55,7 @@ int agent_flush(struct agent *a, struct err *e);
 
 /* ---- outgoing.c: the source's side of bundles ---- */
 
-int outgoing_send(struct agent *a, struct frame *f, struct err *e);     /* SEND */
+int outgoing_want(struct agent *a, struct frame *f, struct err *e);     /* SEND, SEND_DELTA, SIGN */
 int outgoing_end(struct agent *a, struct frame *f, struct err *e);      /* SEND_END */
 int outgoing_credit(struct agent *a, struct frame *f, struct err *e);   /* CREDIT */
 /* Sends one piece on every channel that has work and credit. 1 when something was sent, 0, or an error. */
@@ -63,8 +66,16 @@ void outgoing_free_all(struct agent *a);
 
 int incoming_data(struct agent *a, struct frame *f, struct err *e);     /* DATA */
 int incoming_data_end(struct agent *a, struct frame *f, struct err *e); /* DATA_END */
-/* Carries out an operation whose content comes by channel. */
+/* Carries out an operation whose content comes by channel: from a bundle, or as a patch. */
 int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);
+int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);
+/* A signature is to come by this channel: grants its first credit. */
+int incoming_expect(struct agent *a, uint16_t channel, struct err *e);
+/*
+ * What has come by a channel of signatures, without waiting: 1 with bytes that are valid until the next call on the
+ * channel, 0 nothing yet, -1 nothing will come any more.
+ */
+int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n);
 void incoming_free_all(struct agent *a);
 
 #endif

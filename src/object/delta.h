@@ -122,6 +122,8 @@ struct delta_patcher *delta_patcher_new(uint64_t want, const struct delta_calls 
 void delta_patcher_free(struct delta_patcher *p); /* NULL is fine */
 /* 0, ERR_FORMAT, ERR_CHANGED for a stream that says FAILED, or what a callback returned. Errors are final. */
 int delta_patcher_feed(struct delta_patcher *p, const void *data, size_t n, struct err *e);
+/* The same where other patches follow in the stream: takes no byte behind this one's last record. 1: that has come. */
+int delta_patcher_take(struct delta_patcher *p, const void *data, size_t n, size_t *used, struct err *e);
 /* No more comes. 1: the file is complete and has the wanted size; else the error. */
 int delta_patcher_end(const struct delta_patcher *p, struct err *e);
 struct delta_counts delta_patcher_counts(const struct delta_patcher *p);

@@ -265,26 +265,35 @@ static int take(struct delta_patcher *p, const uint8_t *data, size_t n, struct e
     return take_number(p, e);
 }
 
-int delta_patcher_feed(struct delta_patcher *p, const void *data, size_t n, struct err *e)
+int delta_patcher_take(struct delta_patcher *p, const void *data, size_t n, size_t *used, struct err *e)
 {
     const uint8_t *from = data;
+    *used = 0;
     if (p->error)
         return err_set(e, p->error, "patch that went wrong before");
-    while (n && p->error == 0) {
+    while (*used < n && p->error == 0 && !(p->ended && p->kind == 0)) {
         size_t k = 1;
         if (p->kind) {
-            k = n < p->left ? n : p->left;
-            p->error = take(p, from, k, e);
+            k = n - *used < p->left ? n - *used : p->left;
+            p->error = take(p, from + *used, k, e);
             if (p->left == 0)
                 p->kind = 0;
         } else {
-            p->held[p->held_len++] = *from;
+            p->held[p->held_len++] = from[*used];
             p->error = p->held_len == HEAD ? take_head(p, e) : 0;
         }
-        from += k;
-        n -= k;
+        *used += k;
     }
-    return p->error;
+    return p->error ? p->error : p->ended && p->kind == 0;
+}
+
+int delta_patcher_feed(struct delta_patcher *p, const void *data, size_t n, struct err *e)
+{
+    size_t used;
+    int rc = delta_patcher_take(p, data, n, &used, e);
+    if (rc > 0 && used < n)
+        rc = p->error = err_set(e, ERR_FORMAT, "bytes after the end of a patch");
+    return rc < 0 ? rc : 0;
 }
 
 int delta_patcher_end(const struct delta_patcher *p, struct err *e)

@@ -15,9 +15,9 @@
 
 /*
  * A step as it is kept: u32 length of what follows; the entry; varint of holders; u8 source; u8 number of
- * targets; for each target u8 member, u8 need | action << 2 | content << 5, u8 reason.
+ * targets; for each target u8 member, u8 need | action << 2 | content << 5, u8 reason, u8 basis.
  */
-#define STEP_MAX (PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 3 + 512)
+#define STEP_MAX (PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 4 + 512)
 #define STEP_HEAD 4u
 
 static_assert(NEED_CONTENT < 4 && ACTION_KINDS <= 8, "need and action share a byte");
@@ -110,6 +110,7 @@ static void put_step(struct buf *out, const struct plan_step *s)
         buf_u8(out, t->member);
         buf_u8(out, (uint8_t)(t->need | t->action << 2 | (t->content ? 1 << 5 : 0)));
         buf_u8(out, t->reason);
+        buf_u8(out, t->basis);
     }
     size_t end = out->len;
     out->len = from;
@@ -141,6 +142,7 @@ static void take_targets(const struct verdict *v, uint64_t set, struct plan_step
             .action = (uint8_t)action_for(v, i),
             .reason = v->reason[i],
             .content = v->need[i] == NEED_CONTENT && v->winner.kind != ENTRY_DIR,
+            .basis = v->need[i] == NEED_CONTENT ? v->basis[i] : 0,
         };
     }
 }
@@ -327,6 +329,7 @@ static bool get_targets(struct rd *in, unsigned members, struct plan_step *s)
         t->action = packed >> 2 & 7;
         t->content = packed >> 5 & 1;
         t->reason = rd_u8(in);
+        t->basis = rd_u8(in);
         if (t->member >= members || t->action >= ACTION_KINDS)
             return false;
     }

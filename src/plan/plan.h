@@ -26,6 +26,7 @@ struct plan_target {
     uint8_t action;  /* enum plan_action */
     uint8_t reason;  /* enum plan_reason */
     bool content;    /* content has to come from somewhere (NEED_CONTENT on a file or symlink) */
+    uint8_t basis;   /* what it has here may serve as basis of a delta; targets with the same number have the same content. 0: nothing */
 };
 
 /* One object and all members that it changes. */

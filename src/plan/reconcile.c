@@ -1,5 +1,7 @@
 #include "plan/reconcile.h"
 
+#include "object/delta.h"
+
 #include <string.h>
 
 /* Sets of members are masks: bit i is member i. */
@@ -165,6 +167,18 @@ static enum plan_reason why_content(const struct sides *s, const struct entry *a
     return at->kind != winner->kind ? REASON_KIND : REASON_CHANGED;
 }
 
+static uint8_t find_basis(const struct merge_row *row, const struct sides *s, const struct entry *winner, unsigned i)
+{
+    const struct entry *at = row->at[i];
+    if (!at || s->damaged & bit(i) || at->kind != ENTRY_FILE || winner->kind != ENTRY_FILE ||
+        !delta_worth(at->size, winner->size))
+        return 0;
+    unsigned first = 0;
+    while (first < i && !(row->at[first] && !(s->damaged & bit(first)) && entry_same_content(row->at[first], at)))
+        first++;
+    return (uint8_t)(first + 1);
+}
+
 static void find_needs(const struct merge_row *row, const struct sides *s, struct verdict *out)
 {
     for (uint64_t left = out->present; left; left &= left - 1) {
@@ -173,6 +187,7 @@ static void find_needs(const struct merge_row *row, const struct sides *s, struc
         if (!(out->holders & bit(i))) {
             out->need[i] = NEED_CONTENT;
             out->reason[i] = (uint8_t)why_content(s, at, &out->winner, i);
+            out->basis[i] = find_basis(row, s, &out->winner, i);
         } else if (!entry_same_meta(at, &out->winner)) {
             out->need[i] = NEED_META;
             out->reason[i] = REASON_META;
@@ -200,6 +215,7 @@ int reconcile(const struct merge_row *row, struct verdict *out, struct err *e)
         for (uint64_t lack = out->present & ~s.held; lack; lack &= lack - 1) {
             out->need[lowest(lack)] = NEED_CONTENT;
             out->reason[lowest(lack)] = REASON_NEW;
+            out->basis[lowest(lack)] = 0;
         }
         return 0;
     }

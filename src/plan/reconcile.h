@@ -45,6 +45,8 @@ struct verdict {
     uint8_t need[PLAN_MEMBERS_MAX];   /* enum plan_need, as if every member were to hold it */
     uint8_t reason[PLAN_MEMBERS_MAX]; /* enum plan_reason */
     uint64_t had;          /* bit i: member i has something at this path */
+    /* What member i has here may serve as basis of a delta: 1 + the lowest member with that very content; 0: nothing useful. Set with NEED_CONTENT. */
+    uint8_t basis[PLAN_MEMBERS_MAX];
 };
 
 /* 0, or ERR_FORMAT when the joined vector would be too long. */

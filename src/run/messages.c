@@ -114,13 +114,16 @@ static int on_result(struct peer *p, struct frame *f, struct err *e)
 
 static int on_done(struct peer *p, struct frame *f, struct err *e)
 {
-    uint64_t n;
-    int rc = message_get_number(f, &n, e);
+    uint64_t n, literal;
+    int rc = message_get_done(f, &n, &literal, e);
     if (rc < 0)
         return rc;
     if (n <= p->done || n > p->sent)
         return err_set(e, ERR_PROTO, "DONE for operations that were not given");
+    if (literal > INT64_MAX / PLAN_MEMBERS_MAX)
+        return err_set(e, ERR_PROTO, "DONE with more content than there can be");
     p->done = n;
+    p->literal = literal;
     p->progress_bytes = 0;
     return 0;
 }

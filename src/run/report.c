@@ -83,7 +83,8 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
     }
     if (t->content) {
         r->done_bytes += entry->size;
-        if (!adopts)
+        /* What came by streams is counted by who received it: of a patch only a part is new. */
+        if (!adopts && (r->options->dry_run || r->part[t->member]->lent >> r->report_step->source & 1))
             r->summary.literal_bytes += entry->size;
     }
 }

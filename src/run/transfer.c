@@ -9,32 +9,84 @@
 
 #define OUT_ENOUGH (256u * 1024u) /* bytes that may wait for one peer before we stop adding */
 
-/* ---- channels: bundles between one source and the same targets ---- */
+/* ---- streams: which targets get a step's content together, and how ---- */
 
-/* Those who wait for a step's content by stream. A function of the plan alone, so that source and targets agree. */
-static uint64_t stream_targets(const struct run *r, const struct plan_cursor *c, const struct plan_step *s)
+/*
+ * All targets that get the same bytes. Those that lack an object altogether share a bundle; those that have the same
+ * older content share a patch; who has the beginning from an earlier run needs a patch of its own.
+ */
+struct stream {
+    uint64_t targets;
+    enum channel_kind kind; /* CHANNEL_BUNDLE or CHANNEL_PATCHES */
+    unsigned key;
+};
+
+#define KEY_BUNDLE 0u                /* else a target's basis */
+#define KEY_PARTIAL (UINT8_MAX + 1u) /* + the target's number */
+
+static bool streams(const struct run *r, const struct plan_cursor *c, const struct plan_step *s, unsigned i)
 {
-    uint64_t mask = 0;
-    for (unsigned i = 0; i < s->targets; i++)
-        if (s->target[i].content && !plan_cursor_adopts(c, i) &&
-            !(r->part[s->target[i].member]->lent >> s->source & 1))
-            mask |= 1ull << s->target[i].member;
-    return mask;
+    const struct peer *p = r->part[s->target[i].member];
+    return s->target[i].content && !plan_cursor_adopts(c, i) && !(p->lent >> s->source & 1);
 }
 
-static uint16_t channel_of(struct run *r, unsigned source, uint64_t targets)
+/* A function of the plan alone, so that what sources and targets are told agrees. Returns how many there are. */
+static unsigned step_streams(const struct run *r, const struct plan_cursor *c, const struct plan_step *s,
+                             struct stream *out)
 {
-    for (size_t i = 0; i < r->channels; i++)
-        if (r->channel[i].source == source && r->channel[i].targets == targets)
-            return (uint16_t)(i + 1);
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->targets; i++) {
+        const struct plan_target *t = &s->target[i];
+        if (!streams(r, c, s, i))
+            continue;
+        unsigned key = plan_cursor_partial(c, i) ? KEY_PARTIAL + t->member : t->basis, k = 0;
+        while (k < n && out[k].key != key)
+            k++;
+        if (k == n)
+            out[n++] = (struct stream){0, key == KEY_BUNDLE ? CHANNEL_BUNDLE : CHANNEL_PATCHES, key};
+        out[k].targets |= 1ull << t->member;
+    }
+    return n;
+}
+
+/* ---- channels ---- */
+
+static uint16_t new_channel(struct run *r, enum channel_kind kind, unsigned source, uint64_t targets)
+{
     r->channel = mem_resize(r->channel, r->channels + 1, sizeof *r->channel);
-    r->channel[r->channels] = (struct channel){.source = source, .targets = targets};
+    r->channel[r->channels] = (struct channel){.kind = kind, .source = source, .targets = targets};
     return (uint16_t)++r->channels;
 }
 
 static struct channel *channel_at(struct run *r, uint16_t number)
 {
     return number > 0 && number <= r->channels ? &r->channel[number - 1] : NULL;
+}
+
+static void end_channel(struct run *r, uint16_t number, const char *why)
+{
+    struct channel *c = channel_at(r, number);
+    for (unsigned i = 0; i < r->parts && !c->ended; i++)
+        if ((c->targets >> i & 1) && peer_lives(r->part[i]))
+            message_put_text(&r->part[i]->out, MSG_DATA_END, number, why);
+    c->ended = true;
+}
+
+/* Patches have a second channel, by which the lowest of their targets sends signatures. */
+static uint16_t channel_of(struct run *r, unsigned source, const struct stream *s)
+{
+    for (size_t i = 0; i < r->channels; i++)
+        if (r->channel[i].kind == s->kind && r->channel[i].source == source && r->channel[i].targets == s->targets)
+            return (uint16_t)(i + 1);
+    uint16_t c = new_channel(r, s->kind, source, s->targets);
+    if (s->kind == CHANNEL_PATCHES) {
+        uint16_t mate = new_channel(r, CHANNEL_SIGNATURES, (unsigned)__builtin_ctzll(s->targets), 1ull << source);
+        r->channel[c - 1].mate = mate;
+        r->channel[mate - 1].mate = c;
+        if (!peer_lives(r->part[r->channel[mate - 1].source]))
+            end_channel(r, mate, "the member that was to sign went away");
+    }
+    return c;
 }
 
 /* The source may send what the slowest living target can take. */
@@ -49,15 +101,6 @@ static void forward_credit(struct run *r, uint16_t number)
         return;
     message_put_number(&r->part[c->source]->out, MSG_CREDIT, number, least - c->forwarded);
     c->forwarded = least;
-}
-
-static void end_channel(struct run *r, uint16_t number, const char *why)
-{
-    struct channel *c = channel_at(r, number);
-    for (unsigned i = 0; i < r->parts && !c->ended; i++)
-        if ((c->targets >> i & 1) && peer_lives(r->part[i]))
-            message_put_text(&r->part[i]->out, MSG_DATA_END, number, why);
-    c->ended = true;
 }
 
 int transfer_credit(struct peer *from, struct frame *f, struct err *e)
@@ -112,7 +155,7 @@ void transfer_peer_died(struct peer *p)
         struct channel *c = &r->channel[i];
         if (c->source == p->part && !c->ended) {
             end_channel(r, (uint16_t)(i + 1), "the member that was to give it went away");
-            r->lost_source = true;
+            r->lost_source |= c->kind != CHANNEL_SIGNATURES; /* without a signature all of the content is sent */
         } else if (c->targets >> p->part & 1) {
             forward_credit(r, (uint16_t)(i + 1));
         }
@@ -121,31 +164,47 @@ void transfer_peer_died(struct peer *p)
 
 /* ---- targets: operations ---- */
 
+/* The signature is asked for with the operation: it travels while earlier ones are carried out. */
+static void send_streamed(struct peer *p, const struct plan_step *s, struct message_apply *m, const struct stream *by)
+{
+    struct run *r = p->run;
+    uint16_t channel = channel_of(r, s->source, by);
+    const struct channel *c = &r->channel[channel - 1];
+    m->from = STORE_FROM_STREAM;
+    if (c->kind == CHANNEL_PATCHES) {
+        m->from = MSG_FROM_PATCH;
+        if (r->channel[c->mate - 1].source == p->part)
+            message_put_send(&p->out, MSG_SIGN, c->mate, &m->entry);
+    }
+    message_put_apply(&p->out, channel, m);
+    if (!peer_lives(r->part[s->source])) {
+        end_channel(r, channel, "the member that was to give it went away");
+        r->lost_source = true;
+    }
+}
+
 static void send_op(struct peer *p, const struct plan_step *s, const struct plan_target *t, unsigned index)
 {
     static const uint8_t how[] = {
         [NEED_RECORD] = STORE_RECORD, [NEED_META] = STORE_META, [NEED_CONTENT] = STORE_CONTENT,
     };
-    struct run *r = p->run;
-    uint16_t channel = 0;
-    struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE};
-    if (t->content && plan_cursor_adopts(p->cursor, index)) {
-        m.from = STORE_FROM_SELF;
-        m.lender = s->source;
-    } else if (t->content) {
-        uint64_t mask = stream_targets(r, p->cursor, s);
-        bool stream = mask >> p->part & 1;
-        m.from = stream ? STORE_FROM_STREAM : STORE_FROM_ROOT;
-        m.lender = s->source;
-        channel = stream ? channel_of(r, s->source, mask) : 0;
-    }
+    struct stream by[PLAN_MEMBERS_MAX];
+    struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE, .lender = s->source};
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
-    message_put_apply(&p->out, channel, &m);
-    if (channel && !peer_lives(r->part[s->source])) {
-        end_channel(r, channel, "the member that was to give it went away");
-        r->lost_source = true;
+    if (t->content && plan_cursor_adopts(p->cursor, index)) {
+        m.from = STORE_FROM_SELF;
+    } else if (t->content && streams(p->run, p->cursor, s, index)) {
+        unsigned k = 0;
+        step_streams(p->run, p->cursor, s, by);
+        while (!(by[k].targets >> p->part & 1))
+            k++;
+        send_streamed(p, s, &m, &by[k]);
+        return;
+    } else if (t->content) {
+        m.from = STORE_FROM_ROOT;
     }
+    message_put_apply(&p->out, 0, &m);
 }
 
 /* Gives a target as many operations as it may have under way. 0 or an error. */
@@ -196,13 +255,27 @@ static void end_sends(struct peer *p)
     struct run *r = p->run;
     p->sends_end = true;
     for (size_t i = 0; i < r->channels; i++)
-        if (r->channel[i].source == p->part)
+        if (r->channel[i].source == p->part && r->channel[i].kind != CHANNEL_SIGNATURES)
             wire_out_frame(&p->out, MSG_SEND_END, (uint16_t)(i + 1), NULL, 0);
+}
+
+static void send_send(struct peer *p, const struct plan_step *s, const struct stream *by)
+{
+    struct run *r = p->run;
+    uint16_t channel = channel_of(r, p->part, by);
+    const struct channel *c = &r->channel[channel - 1];
+    if (!any_lives(r, by->targets))
+        return;
+    if (c->kind == CHANNEL_PATCHES)
+        message_put_send_delta(&p->out, channel, c->mate, &s->entry);
+    else
+        message_put_send(&p->out, MSG_SEND, channel, &s->entry);
 }
 
 static int fill_source(struct peer *p, struct err *e)
 {
     struct run *r = p->run;
+    struct stream by[PLAN_MEMBERS_MAX];
     while (peer_lives(p) && !p->sends_end && wire_out_waiting(&p->out) < OUT_ENOUGH) {
         if (!p->send_step) {
             int rc = plan_cursor_next(p->sends, &p->send_step, e);
@@ -214,11 +287,14 @@ static int fill_source(struct peer *p, struct err *e)
             }
         }
         const struct plan_step *s = p->send_step;
-        uint64_t mask = s->source == p->part ? stream_targets(r, p->sends, s) : 0;
-        if (mask && !expected(r, mask, p->send_no))
+        unsigned n = s->source == p->part ? step_streams(r, p->sends, s, by) : 0;
+        uint64_t all = 0;
+        for (unsigned i = 0; i < n; i++)
+            all |= by[i].targets;
+        if (all && !expected(r, all, p->send_no))
             break;
-        if (mask && any_lives(r, mask))
-            message_put_send(&p->out, channel_of(r, p->part, mask), &s->entry);
+        for (unsigned i = 0; i < n; i++)
+            send_send(p, s, &by[i]);
         p->send_no++;
         p->send_step = NULL;
     }

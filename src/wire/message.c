@@ -12,6 +12,8 @@ static const char *const names[MSG_TYPES] = {
     [MSG_SEND] = "SEND", [MSG_SEND_END] = "SEND_END", [MSG_DATA] = "DATA", [MSG_DATA_END] = "DATA_END",
     [MSG_CREDIT] = "CREDIT", [MSG_COMMIT] = "COMMIT", [MSG_COMMITTED] = "COMMITTED",
     [MSG_FAILED] = "FAILED", [MSG_BYE] = "BYE",
+    [MSG_SIGN] = "SIGN", [MSG_SEND_DELTA] = "SEND_DELTA", [MSG_LISTING] = "LISTING", [MSG_DIFF] = "DIFF",
+    [MSG_DATA_Z] = "DATA_Z",
 };
 
 const char *message_name(unsigned type)
@@ -198,9 +200,25 @@ void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *
     wire_out_end(o);
 }
 
-void message_put_send(struct wire_out *o, uint16_t channel, const struct entry *want)
+void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want)
 {
-    manifest_put_entry(wire_out_begin(o, MSG_SEND, channel), want);
+    manifest_put_entry(wire_out_begin(o, type, channel), want);
+    wire_out_end(o);
+}
+
+void message_put_send_delta(struct wire_out *o, uint16_t channel, uint16_t signatures, const struct entry *want)
+{
+    struct buf *b = wire_out_begin(o, MSG_SEND_DELTA, channel);
+    buf_u16(b, signatures);
+    manifest_put_entry(b, want);
+    wire_out_end(o);
+}
+
+void message_put_done(struct wire_out *o, uint64_t seq, uint64_t literal)
+{
+    struct buf *b = wire_out_begin(o, MSG_DONE, 0);
+    buf_varint(b, seq);
+    buf_varint(b, literal);
     wire_out_end(o);
 }
 
@@ -355,14 +373,16 @@ int message_get_apply(struct frame *f, char *path, struct message_apply *m, stru
     m->from = rd_u8(&f->body);
     uint64_t lender = rd_varint(&f->body);
     m->lender = (uint32_t)(lender & 0xffff);
-    if (f->body.bad || m->how > STORE_CONTENT || m->from > STORE_FROM_STREAM || lender > 0xffff)
+    if (f->body.bad || m->how > STORE_CONTENT || m->from > MSG_FROM_PATCH || lender > 0xffff)
         return finish(f, false, e);
     int rc = get_entry(f, path, &m->entry, e);
     if (rc < 0)
         return rc;
     /* Content must come from somewhere exactly where there is content to come. */
     bool content = m->how == STORE_CONTENT && m->entry.kind != ENTRY_DIR;
-    return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0, e);
+    bool patch = m->from == MSG_FROM_PATCH;
+    return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0 &&
+                  (!patch || m->entry.kind == ENTRY_FILE), e);
 }
 
 int message_get_result(struct frame *f, struct message_result *m, struct err *e)
@@ -378,6 +398,21 @@ int message_get_send(struct frame *f, char *path, struct entry *want, struct err
 {
     int rc = get_entry(f, path, want, e);
     return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && f->channel != MSG_CHANNEL_LIST, e);
+}
+
+int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e)
+{
+    *signatures = rd_u16(&f->body);
+    int rc = get_entry(f, path, want, e);
+    return rc < 0 ? rc : finish(f, want->kind == ENTRY_FILE && f->channel != MSG_CHANNEL_LIST &&
+                                *signatures != MSG_CHANNEL_LIST, e);
+}
+
+int message_get_done(struct frame *f, uint64_t *seq, uint64_t *literal, struct err *e)
+{
+    *seq = rd_varint(&f->body);
+    *literal = rd_varint(&f->body);
+    return finish(f, true, e);
 }
 
 int message_get_commit(struct frame *f, struct message_commit *m, struct err *e)

@@ -48,11 +48,15 @@ enum message_type {
 
 #define MSG_CHANNEL_LIST 0 /* the channel of the manifest's credit; bundles have 1 and up */
 #define MSG_WINDOW (512u * 1024u)      /* bytes of credit that a receiver grants at first */
+#define MSG_WINDOW_FAR (8u << 20)      /* the same where a round trip takes its time */
 #define MSG_DATA_MAX (64u * 1024u)     /* bytes in one DATA frame */
 #define MSG_HAVE_MAX 4096u             /* digests in one question */
 #define MSG_OPS_MAX 16384u             /* operations that may be under way at one agent */
 #define MSG_TEXT_MAX 4096u             /* bytes of a message for people, an address, a group's name */
 #define MSG_PEERS_MAX 1024u
+
+/* Where the content of an operation comes from, as APPLY says it: the store's enum, and what only the agent knows. */
+#define MSG_FROM_PATCH (STORE_FROM_STREAM + 1) /* a patch on the frame's channel, against what the target has */
 
 enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2 };
 
@@ -108,7 +112,7 @@ struct message_scanned {
 
 struct message_apply {
     uint64_t seq;
-    uint8_t how, from;         /* enum store_how, enum store_from */
+    uint8_t how, from;         /* enum store_how, enum store_from or MSG_FROM_PATCH */
     uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent; STORE_FROM_SELF: who else has the content */
     struct entry entry;        /* path in the caller's scratch */
 };
@@ -135,10 +139,12 @@ void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
 void message_put_list_end(struct wire_out *o, const struct manifest_totals *t);
 void message_put_have(struct wire_out *o, const struct digest *d, size_t n);
 void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum store_have */
-void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, DONE, CREDIT */
+void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, CREDIT */
 void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
 void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text);
-void message_put_send(struct wire_out *o, uint16_t channel, const struct entry *want);
+void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want); /* SEND, SIGN */
+void message_put_send_delta(struct wire_out *o, uint16_t channel, uint16_t signatures, const struct entry *want);
+void message_put_done(struct wire_out *o, uint64_t seq, uint64_t literal);
 void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers);
 void message_put_text(struct wire_out *o, uint8_t type, uint16_t channel, const char *text); /* FAILED, DATA_END */
 void message_put_failed(struct wire_out *o, int code, const char *text);
@@ -157,7 +163,9 @@ int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);  
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
 int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e);
 int message_get_result(struct frame *f, struct message_result *m, struct err *e);
-int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e);
+int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN */
+int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e);
+int message_get_done(struct frame *f, uint64_t *seq, uint64_t *literal, struct err *e);
 int message_get_commit(struct frame *f, struct message_commit *m, struct err *e);
 int message_get_text(struct frame *f, const char **text, size_t *len, struct err *e);
 int message_get_failed(struct frame *f, int *code, const char **text, size_t *len, struct err *e);

@@ -276,7 +276,7 @@ static void a_file_outside_the_manifest(void **state)
     scan_store(s);
     make_file(s->root, "later", "new");
     struct message_apply m = an_op("later");
-    message_put_send(&s->out, 1, &m.entry);
+    message_put_send(&s->out, MSG_SEND, 1, &m.entry);
     wire_out_frame(&s->out, MSG_SEND_END, 1, NULL, 0);
     message_put_number(&s->out, MSG_CREDIT, 1, 1 << 20);
     bool ended = false;

@@ -160,7 +160,7 @@ static int out_of_turn(int fd, void *member)
     (void)member;
     struct fake f;
     fake_open(&f, fd);
-    message_put_number(&f.out, MSG_DONE, 0, 1);
+    message_put_done(&f.out, 1, 0);
     return fake_end(&f);
 }
 
@@ -269,7 +269,7 @@ static int done_too_much(int fd, void *member)
     (void)member;
     struct fake f = empty_store(fd);
     fake_await(&f, MSG_APPLY);
-    message_put_number(&f.out, MSG_DONE, 0, 1u << 30);
+    message_put_done(&f.out, 1u << 30, 0);
     return fake_end(&f);
 }
 

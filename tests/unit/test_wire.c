@@ -182,7 +182,8 @@ static void apply_refused(void **state)
     static const struct { uint8_t how, from; enum entry_kind kind; unsigned flags; } bad[] = {
         {STORE_CONTENT, STORE_FROM_NOWHERE, ENTRY_FILE, 0}, {STORE_CONTENT, STORE_FROM_ROOT, ENTRY_DIR, 0},
         {STORE_META, STORE_FROM_SELF, ENTRY_FILE, 0},       {3, STORE_FROM_NOWHERE, ENTRY_FILE, 0},
-        {STORE_CONTENT, 4, ENTRY_FILE, 0},                  {STORE_META, 0, ENTRY_FILE, ENTRY_DAMAGED},
+        {STORE_CONTENT, 5, ENTRY_FILE, 0},                  {STORE_META, 0, ENTRY_FILE, ENTRY_DAMAGED},
+        {STORE_CONTENT, MSG_FROM_PATCH, ENTRY_LINK, 0},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct line l;

@@ -1,0 +1,166 @@
+/* The target's side of a patch: what it has already of an object, told to the source. */
+#include "agent/outgoing.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "object/delta.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+struct signing {
+    struct wanted *want;          /* being worked on; NULL: none */
+    int fd;                       /* of what is being read, or -1 */
+    uint64_t left;                /* bytes of it still to be read */
+    uint64_t partial;             /* bytes that an earlier run left behind */
+    struct digest_state *hash;    /* of these; NULL when they are done with */
+    struct delta_signer *signer;  /* of the object that stands there now; NULL: not begun */
+    struct buf made;              /* signature bytes, not yet in records */
+    uint8_t piece[OUTGOING_PIECE];
+};
+
+void outgoing_record(struct buf *out, uint8_t kind, const void *p, size_t n)
+{
+    buf_u8(out, kind);
+    buf_u32(out, (uint32_t)n);
+    buf_put(out, p, n);
+}
+
+static void put_bytes(struct buf *out, struct buf *made)
+{
+    for (size_t at = 0; at < made->len;) {
+        size_t n = made->len - at < MSG_DATA_MAX ? made->len - at : MSG_DATA_MAX;
+        outgoing_record(out, SIGNATURE_BYTES, made->data + at, n);
+        at += n;
+    }
+    made->len = 0;
+}
+
+static void close_file(struct signing *s)
+{
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = -1;
+}
+
+static void end_object(struct signing *s, struct buf *out)
+{
+    close_file(s);
+    outgoing_record(out, SIGNATURE_END, NULL, 0);
+    if (s->hash)
+        digest_free(s->hash);
+    if (s->signer)
+        delta_signer_free(s->signer);
+    s->hash = NULL;
+    s->signer = NULL;
+    free(s->want);
+    s->want = NULL;
+}
+
+/* Nothing that is wrong here is more than a lost saving: the source then sends all of it. */
+static void begin_basis(struct agent *a, struct signing *s, struct buf *out)
+{
+    struct entry want = outgoing_entry(s->want);
+    struct err ignored;
+    uint64_t size = 0;
+    if (a->store->ops->basis(a->store, &want, &s->fd, &size, &ignored) <= 0 || !delta_worth(size, want.size)) {
+        end_object(s, out);
+        return;
+    }
+    s->left = size;
+    s->signer = delta_signer_new(size, want.size);
+}
+
+static void begin_object(struct agent *a, struct signing *s, struct buf *out)
+{
+    struct entry want = outgoing_entry(s->want);
+    struct err ignored;
+    if (a->store->ops->partial(a->store, &want, &s->fd, &s->partial, &ignored) <= 0 || s->partial == 0) {
+        close_file(s);
+        begin_basis(a, s, out);
+        return;
+    }
+    s->left = s->partial;
+    s->hash = digest_new();
+}
+
+static void end_partial(struct agent *a, struct signing *s, struct buf *out)
+{
+    struct buf record = {0};
+    struct digest d = digest_end(s->hash);
+    buf_u64(&record, s->partial - s->left);
+    buf_put(&record, d.b, sizeof d.b);
+    outgoing_record(out, SIGNATURE_PARTIAL, record.data, record.len);
+    buf_free(&record);
+    digest_free(s->hash);
+    s->hash = NULL;
+    close_file(s);
+    begin_basis(a, s, out);
+}
+
+static void end_basis(struct signing *s, struct buf *out, bool good)
+{
+    struct err ignored;
+    good = good && delta_signer_end(s->signer, &s->made, &ignored) == 0;
+    if (good)
+        put_bytes(out, &s->made);
+    else
+        outgoing_record(out, SIGNATURE_VOID, NULL, 0);
+    s->made.len = 0;
+    end_object(s, out);
+}
+
+static void read_piece(struct agent *a, struct signing *s, struct buf *out)
+{
+    struct err ignored;
+    size_t n = s->left < sizeof s->piece ? (size_t)s->left : sizeof s->piece;
+    ssize_t got = n ? file_read(s->fd, s->piece, n) : 0;
+    bool good = got >= 0;
+    if (got > 0 && s->hash)
+        digest_add(s->hash, s->piece, (size_t)got);
+    else if (got > 0)
+        good = delta_signer_feed(s->signer, s->piece, (size_t)got, &s->made, &ignored) == 0;
+    if (got > 0)
+        s->left -= (uint64_t)got;
+    if (s->signer && good)
+        put_bytes(out, &s->made);
+    if (got > 0 && good && s->left > 0)
+        return;
+    if (s->hash)
+        end_partial(a, s, out);
+    else
+        end_basis(s, out, good);
+}
+
+int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
+{
+    (void)e;
+    if (!o->signing) {
+        o->signing = mem_zalloc(sizeof *o->signing);
+        o->signing->fd = -1;
+    }
+    struct signing *s = o->signing;
+    if (s->want) {
+        read_piece(a, s, &o->bytes);
+        return 1;
+    }
+    s->want = outgoing_next(o);
+    if (!s->want)
+        return 0;
+    begin_object(a, s, &o->bytes);
+    return 1;
+}
+
+void signing_free(struct signing *s)
+{
+    if (!s)
+        return;
+    close_file(s);
+    if (s->hash)
+        digest_free(s->hash);
+    if (s->signer)
+        delta_signer_free(s->signer);
+    buf_free(&s->made);
+    free(s->want);
+    free(s);
+}
