@@ -11,8 +11,8 @@ _sos_sync() {
     --fsync) words="batch always none" ;;
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
-    --exclude | --include | --timeout | --threads | --group | --adopt) return ;;
-    --config | --exclude-from | --include-from)
+    --exclude | --include | --timeout | --threads | --group | --adopt | --rsh | -e | --remote-command | --bwlimit) return ;;
+    --config | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
@@ -23,9 +23,10 @@ _sos_sync() {
     *)
         case $word in
         -*)
-            words="--adopt --checksum --color --config --dry-run --exclude --exclude-from --format --fsync --group
-                --help --include --include-from --json --mtree --no-progress --progress --quiet --state-dir --stats
-                --threads --through --timeout --verbose --version"
+            words="--accept-new --adopt --bwlimit --checksum --color --config --dry-run --exclude --exclude-from --format
+                --fsync --group --help --identity --include --include-from --json --known-hosts --mtree --no-progress
+                --progress --quiet --remote-command --rsh --ssh-config --state-dir --stats --threads --through --timeout
+                --verbose --version"
             ;;
         *)
             mapfile -t COMPREPLY < <(compgen -d -- "$word")

@@ -91,7 +91,7 @@ struct sos_summary {
     uint64_t under_replicated;
     uint64_t failed;    /* actions that failed, and objects that could not be read */
     uint64_t literal_bytes; /* content that was moved between members */
-    uint64_t wire_bytes;    /* all bytes on all links, both ways */
+    uint64_t wire_bytes;    /* what went over the links to other machines, both ways; where there are none, over those to the local agents */
     double seconds;
     bool dry_run;
     enum sos_status status;
@@ -125,6 +125,14 @@ struct sos_options {
     const char *state_dir;   /* NULL: .sos-sync/ in each store */
     const struct sos_filter_rule *filter;
     size_t filters;
+    const char *rsh;            /* a command that takes the place of the library's own SSH, such as "ssh -4"; NULL: none */
+    const char *remote_command; /* what is run at the far end; NULL: sos-sync */
+    bool accept_new;            /* a host that is not known yet is believed, and remembered */
+    const char *ssh_config;     /* in place of ~/.ssh/config and /etc/ssh/ssh_config; NULL: these */
+    const char *known_hosts;    /* in place of the configured files of known hosts; NULL: these */
+    const char *const *identity; /* files of private keys, in place of the configured ones */
+    size_t identities;
+    uint64_t bwlimit;           /* bytes per second over all links to other machines together; 0: no limit */
     const char *const *adopt; /* names of members whose store is accepted though another was expected there */
     size_t adopts;
 };

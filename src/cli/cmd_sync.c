@@ -116,6 +116,14 @@ static struct sos_options run_options(const struct options *o)
     run.state_dir = o->state_dir;
     run.filter = o->rule;
     run.filters = o->rules;
+    run.rsh = o->rsh;
+    run.remote_command = o->remote_command;
+    run.accept_new = o->accept_new;
+    run.ssh_config = o->ssh_config;
+    run.known_hosts = o->known_hosts;
+    run.identity = o->identity.item;
+    run.identities = o->identity.n;
+    run.bwlimit = o->bwlimit;
     run.adopt = o->adopt.item;
     run.adopts = o->adopt.n;
     return run;

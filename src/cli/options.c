@@ -122,6 +122,16 @@ static int take_threads(struct options *o, const struct row *row, const char *va
     return 0;
 }
 
+static int take_rate(struct options *o, const struct row *row, const char *value, struct err *e)
+{
+    uint64_t v;
+    if (num_size(value, 1024, &v, NULL) < 0)
+        return err_set(e, ERR_USAGE, "--%s \"%s\": allowed is a number of KiB a second, or one with K, M or G behind it; "
+                       "0 is no limit", row->name, value);
+    *(unsigned long long *)field(o, row) = v;
+    return 0;
+}
+
 static int add_rule(struct options *o, const struct row *row, const char *pattern, struct err *e)
 {
     if (!o->filter)
@@ -239,6 +249,20 @@ static const struct row table[] = {
      .help = "threads for hashing in each store; 0: one for each core"},
     {0, "through", .commands = S, .take = take_flag, AT(through),
      .help = "send content through the coordinator, as between remote members"},
+    {'e', "rsh", "COMMAND", .commands = S, .take = take_text, AT(rsh),
+     .help = "reach other machines by this command, such as ssh, not by the built-in SSH"},
+    {0, "remote-command", "COMMAND", .commands = S, .take = take_text, AT(remote_command),
+     .help = "what is run there (sos-sync)"},
+    {0, "accept-new", .commands = S, .take = take_flag, AT(accept_new),
+     .help = "believe hosts that are not known yet, and remember their keys"},
+    {0, "ssh-config", "FILE", .commands = S, .take = take_text, AT(ssh_config),
+     .help = "read SSH settings from FILE, not from ~/.ssh/config"},
+    {0, "known-hosts", "FILE", .commands = S, .take = take_text, AT(known_hosts),
+     .help = "look up host keys in FILE, not in ~/.ssh/known_hosts"},
+    {0, "identity", "FILE", .commands = S, .take = take_list, AT(identity),
+     .help = "log in with this private key; may be given several times"},
+    {0, "bwlimit", "RATE", .commands = S, .take = take_rate, AT(bwlimit),
+     .help = "KiB a second (or with M, G) over all links to other machines; 0: no limit"},
     {0, "adopt", "MEMBER", .commands = S, .take = take_list, AT(adopt),
      .help = "accept this member's store though another was expected; may be given several times"},
     {0, "json", .commands = S | M, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
@@ -258,8 +282,6 @@ static const struct row table[] = {
     {'h', "help", .commands = S | M | A, .take = take_flag, AT(help), .help = "print this"},
     {'V', "version", .commands = S | M | A, .take = take_flag, AT(version), .help = "print the version"},
     {'z', "compress", .take = take_unbuilt},
-    {'e', "rsh", "COMMAND", .take = take_unbuilt},
-    {0, "bwlimit", "RATE", .take = take_unbuilt},
     {0, "max-delete", "NUMBER", .take = take_unbuilt},
     {0, "policy", "FILE", .take = take_unbuilt},
 };

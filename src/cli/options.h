@@ -30,7 +30,10 @@ struct options {
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
     const char *config, *state_dir; /* NULL: not given */
-    struct options_list group, adopt;
+    const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
+    bool accept_new;
+    unsigned long long bwlimit; /* bytes per second; 0: none */
+    struct options_list group, adopt, identity;
     struct sos_filter_rule *rule; /* --exclude, --include, and from files, in order; owned, patterns too */
     size_t rules;
     struct filter *filter;        /* the same, owned; NULL when there are none */

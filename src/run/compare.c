@@ -150,7 +150,7 @@ static void start_listing(struct peer *p)
     p->asked = p->answered = 0;
     p->listed = false;
     if (p->list_granted == 0)
-        grant(p, MSG_WINDOW); /* else an earlier try's credit is still good */
+        grant(p, p->remote ? MSG_WINDOW_FAR / 2 : MSG_WINDOW); /* else an earlier try's credit is still good */
     wire_out_frame(&p->out, MSG_LIST, 0, NULL, 0);
 }
 

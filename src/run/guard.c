@@ -7,10 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* Local: the resolved path, also of a root that does not exist yet. Else: the address as written. */
+/* However it was written. */
+static char *ssh_where(const struct address *a)
+{
+    char port[16] = "";
+    bool six = strchr(a->host, ':') != NULL;
+    if (a->port)
+        snprintf(port, sizeof port, ":%u", a->port);
+    return mem_printf("ssh://%s%s%s%s%s%s%s%s", a->user ? a->user : "", a->user ? "@" : "", six ? "[" : "", a->host,
+                      six ? "]" : "", port, a->path[0] == '/' ? "" : "/", a->path);
+}
+
+/* Local: the resolved path, also of a root that does not exist yet. */
 char *guard_where(const struct member *m)
 {
+    if (m->address.kind == ADDRESS_SSH)
+        return ssh_where(&m->address);
     if (m->address.kind != ADDRESS_LOCAL)
         return mem_strdup(m->address.text);
     char *whole = realpath(m->address.path, NULL);
@@ -25,18 +39,31 @@ char *guard_where(const struct member *m)
     return whole;
 }
 
+char *guard_where_for(const struct peer *p, const struct peer *q)
+{
+    char host[256] = "";
+    if (!q->remote || p->member->address.kind != ADDRESS_LOCAL || gethostname(host, sizeof host - 1) < 0)
+        return mem_strdup(p->where);
+    return mem_printf("%s:%s", host, p->where);
+}
+
 /* What some other member remembers of the store at this address; NULL when nobody does. */
 static const struct store_peer *remembered(struct run *r, const struct peer *p, const char **by)
 {
-    for (size_t i = 0; i < r->peers; i++) {
+    const struct store_peer *found = NULL;
+    for (size_t i = 0; i < r->peers && !found; i++) {
         struct peer *q = &r->peer[i];
-        for (size_t k = 0; q != p && peer_lives(q) && k < q->knows_n; k++)
-            if (strcmp(q->knows[k].address, p->where) == 0) {
+        if (q == p || !peer_lives(q))
+            continue;
+        char *where = guard_where_for(p, q);
+        for (size_t k = 0; k < q->knows_n && !found; k++)
+            if (strcmp(q->knows[k].address, where) == 0) {
                 *by = q->member->name;
-                return &q->knows[k];
+                found = &q->knows[k];
             }
+        free(where);
     }
-    return NULL;
+    return found;
 }
 
 static const struct peer *twin(struct run *r, const struct peer *p)

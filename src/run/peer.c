@@ -35,15 +35,19 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
 {
     if (!peer_lives(p))
         return;
-    char text[2048], why[256];
+    char text[2048], why[2048];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     bool took_part = p->state >= PEER_SCANNED;
     p->state = PEER_DOWN;
-    bool gone = link_ended(&p->link);
-    link_close(&p->link, 0, why, sizeof why);
+    bool gone = link_ended(&p->link) || p->words;
+    if (p->words && p->hung_up)
+        remote_hear_out(p);
+    link_close(&p->link, p->words && p->hung_up, why, sizeof why);
+    if (p->words)
+        remote_explain(p, text, why, sizeof why);
     report_trouble(p->run, p->member->name, NULL, true, gone && why[0] ? why : text);
     report_status(p->run, status_of(code));
     p->run->summary.unreachable++;
@@ -86,24 +90,38 @@ static void send_open(struct run *r, struct peer *p)
 
 int peer_start(struct run *r, struct peer *p, struct err *e)
 {
-    int others[2 * PLAN_MEMBERS_MAX]; /* -1 among them is passed over */
+    int others[2 * PLAN_MEMBERS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < r->peers; i++) {
-        others[n++] = r->peer[i].link.fd;
-        others[n++] = r->peer[i].link.err_fd;
+        if (r->peer[i].link.fd >= 0)
+            others[n++] = r->peer[i].link.fd;
+        if (r->peer[i].link.err_fd >= 0)
+            others[n++] = r->peer[i].link.err_fd;
     }
-    int rc = link_spawn(&p->link, r->body ? r->body : peer_serve_local, (void *)(uintptr_t)p->member, others, n, e);
+    int rc;
+    if (p->remote && !r->body)
+        rc = remote_start(r, p, others, n, e);
+    else
+        rc = link_spawn(&p->link, r->body ? r->body : peer_serve_local, (void *)(uintptr_t)p->member, others, n, e);
     if (rc < 0)
         return rc;
     wire_in_init(&p->in, p->link.fd);
     wire_out_init(&p->out, p->link.fd);
-    wire_out_greeting(&p->out, WIRE_CAP_FDS);
+    wire_out_greeting(&p->out, p->remote ? 0 : WIRE_CAP_FDS);
     send_open(r, p);
     p->fail_last = &p->fail_first;
     p->last = &p->first;
     p->state = PEER_OPENING;
     p->heard = clock_mono_ms();
     return 0;
+}
+
+static bool any_remote(const struct run *r)
+{
+    for (size_t i = 0; i < r->peers; i++)
+        if (r->peer[i].remote)
+            return true;
+    return false;
 }
 
 void peer_free(struct peer *p, bool patient)
@@ -129,9 +147,12 @@ void peer_free(struct peer *p, bool patient)
     }
     if (p->root >= 0)
         close(p->root);
-    p->run->summary.wire_bytes += p->in.total + p->out.total;
+    p->run->summary.literal_bytes += p->literal;
+    if (p->remote || !any_remote(p->run))
+        p->run->summary.wire_bytes += p->in.total + p->out.total;
     wire_in_close(&p->in);
     wire_out_close(&p->out);
+    remote_free(p);
 }
 
 /* ---- the loop ---- */
@@ -139,16 +160,21 @@ void peer_free(struct peer *p, bool patient)
 static int take_input(struct peer *p, struct err *e)
 {
     ssize_t n = wire_in_fill(&p->in);
+    if (n < 0 && errno == ECONNRESET)
+        n = 0; /* it ended without reading all that we said */
     if (n < 0)
         return errno == EAGAIN ? 0 : err_sys(e, "reading from its agent");
+    p->hung_up = n == 0;
     if (n == 0)
-        return err_set(e, ERR_PROTO, "its agent went away");
+        return p->in.greeted || !p->remote ? err_set(e, ERR_PROTO, "%s", p->remote ? "the connection was lost" :
+                                                     "its agent went away")
+                                           : wire_in_no_greeting(&p->in, e);
     if (!p->in.greeted) {
         struct wire_greeting g;
         int rc = wire_in_greeting(&p->in, &g, e);
         if (rc <= 0)
             return rc;
-        p->fds = p->in.socket && g.caps & WIRE_CAP_FDS;
+        p->fds = !p->remote && p->in.socket && g.caps & WIRE_CAP_FDS;
     }
     struct frame f;
     int rc = 0;
@@ -158,19 +184,22 @@ static int take_input(struct peer *p, struct err *e)
     return rc;
 }
 
-static void serve(struct peer *p, short events)
+/* At most room bytes each way. */
+static void serve(struct peer *p, short events, size_t room)
 {
     struct err e;
+    uint64_t before = p->in.total + p->out.total;
+    p->in.most = room;
     if (events & (POLLIN | POLLHUP | POLLERR)) {
         int rc = take_input(p, &e);
-        if (rc < 0) {
+        if (rc < 0)
             peer_fail(p, rc, "%s", e.msg);
-            return;
-        }
     }
     /* A peer that is gone says why on its side of the link: let the reading find out. */
-    if (events & POLLOUT && wire_out_flush(&p->out) < 0 && errno != EPIPE)
+    if (peer_lives(p) && events & POLLOUT && wire_out_flush_most(&p->out, room) < 0 && errno != EPIPE)
         peer_fail(p, ERR_PROTO, "writing to its agent: %s", strerror(errno));
+    if (p->remote)
+        rate_take(&p->run->rate, p->in.total + p->out.total - before);
 }
 
 static void check_silence(struct run *r)
@@ -187,23 +216,46 @@ static void check_silence(struct run *r)
             peer_fail(&r->peer[i], ERR_PROTO, "its agent has been silent for %u seconds", r->options->timeout);
 }
 
+/* What a peer is waited for; not its link while the rate is used up. */
+static nfds_t watch(struct peer *p, size_t room, struct pollfd *fds)
+{
+    short out = wire_out_waiting(&p->out) ? POLLOUT : 0;
+    fds[0] = (struct pollfd){.fd = p->remote && room == 0 ? -1 : p->link.fd, .events = (short)(POLLIN | out)};
+    fds[1] = (struct pollfd){.fd = p->link.err_fd, .events = POLLIN};
+    return p->remote ? 2 : 1;
+}
+
+/* The rate is shared by all links to other machines: each gets its part of what may go now. */
+static size_t share(struct run *r)
+{
+    size_t room = rate_room(&r->rate, clock_mono_ms());
+    return room == 0 || room / r->peers > 0 ? room / r->peers : 1;
+}
+
 int peers_turn(struct run *r, struct err *e)
 {
-    struct pollfd fds[PLAN_MEMBERS_MAX];
-    struct peer *who[PLAN_MEMBERS_MAX];
+    struct pollfd fds[2 * PLAN_MEMBERS_MAX];
+    struct peer *who[2 * PLAN_MEMBERS_MAX];
     nfds_t n = 0;
+    size_t room = share(r);
+    int wait = rate_wait_ms(&r->rate);
     for (size_t i = 0; i < r->peers; i++) {
         struct peer *p = &r->peer[i];
         if (!peer_lives(p))
             continue;
-        short out = wire_out_waiting(&p->out) ? POLLOUT : 0;
-        fds[n] = (struct pollfd){.fd = p->link.fd, .events = (short)(POLLIN | out)};
-        who[n++] = p;
+        nfds_t k = watch(p, room, fds + n);
+        for (nfds_t j = 0; j < k; j++)
+            who[n++] = p;
     }
-    if (poll(fds, n, TURN_MS) > 0)
-        for (nfds_t i = 0; i < n; i++)
-            if (fds[i].revents && peer_lives(who[i]))
-                serve(who[i], fds[i].revents);
+    if (poll(fds, n, wait && wait < TURN_MS ? wait : TURN_MS) > 0)
+        for (nfds_t i = 0; i < n; i++) {
+            if (!fds[i].revents || !peer_lives(who[i]))
+                continue;
+            if (fds[i].fd == who[i]->link.fd)
+                serve(who[i], fds[i].revents, who[i]->remote ? room : SIZE_MAX);
+            else
+                remote_listen(who[i]);
+        }
     check_silence(r);
     report_progress(r, false);
     if (r->callbacks->interrupted && r->callbacks->interrupted(r->callbacks->ctx))

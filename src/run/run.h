@@ -4,6 +4,7 @@
 
 #include "sos-sync.h"
 
+#include "base/rate.h"
 #include "group/group.h"
 #include "link/link.h"
 #include "plan/plan.h"
@@ -34,6 +35,9 @@ struct peer {
     struct wire_in in;
     struct wire_out out;
     int64_t heard;             /* ms: when its last whole message came */
+    bool remote;               /* on another machine, or reached as if it were */
+    bool hung_up;              /* its side of the link has ended: the child is about to */
+    struct remote_words *words; /* what came on its standard error; NULL for local ones */
 
     /* what it said */
     bool fds;                  /* descriptors can be passed to it */
@@ -71,6 +75,7 @@ struct peer {
     uint64_t step_no, send_no; /* steps that the cursors have passed */
     bool cursor_end, sends_end, flushed;
     uint64_t sent, done;       /* operations, counted from 1 */
+    uint64_t literal;          /* bytes of content that came to it by streams */
     uint64_t failed_op;        /* the last one that was told to have failed */
     struct failure {
         struct failure *next;
@@ -79,8 +84,16 @@ struct peer {
     } *fail_first, **fail_last; /* operations that failed and that the report has not reached, in order */
 };
 
-/* A bundle on its way from one source to the same set of targets. Its number in the array + 1 is its channel. */
+enum channel_kind {
+    CHANNEL_BUNDLE,     /* new objects */
+    CHANNEL_PATCHES,    /* changed ones, against what the targets have; signatures come on mate */
+    CHANNEL_SIGNATURES, /* from one target of mate to its source */
+};
+
+/* A stream from one source to a set of targets. Its number in the array + 1 is its channel. */
 struct channel {
+    enum channel_kind kind;
+    uint16_t mate;
     unsigned source;
     uint64_t targets;
     uint64_t granted[PLAN_MEMBERS_MAX]; /* bytes, in all */
@@ -114,6 +127,7 @@ struct run {
     enum sos_phase phase;
     int64_t started, progressed;
     int64_t turned;            /* ms: when the poll loop went round last; 0: not yet */
+    struct rate rate;          /* of all links to other machines together, both ways */
     uint64_t done_objects, done_bytes;
     struct sos_summary summary;
 };
@@ -145,11 +159,22 @@ void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt,
 /* One turn of the poll loop: all peers read from and written to, silence noticed, progress told. ERR_INTERRUPTED when a signal asked us to end. */
 int peers_turn(struct run *r, struct err *e);
 
+/* ---- remote.c: what is different with members on other machines ---- */
+
+int remote_start(struct run *r, struct peer *p, const int *close_fds, size_t n, struct err *e);
+void remote_listen(struct peer *p);   /* takes in what its standard error says */
+void remote_hear_out(struct peer *p); /* the same to its end, which is near */
+/* Why a member was given up, as a sentence with a remedy: from text, how the link's child ended, and its last words. */
+void remote_explain(struct peer *p, const char *text, char *out, size_t size);
+void remote_free(struct peer *p);
+
 /* ---- guard.c ---- */
 
 /* After all have opened: refuses the members whose store is not the one that the others remember. */
 void guard_check(struct run *r);
 char *guard_where(const struct member *m); /* the address in the form that stores remember; caller frees */
+/* p's address as q remembers it: a path on this machine means nothing on another. Caller frees. */
+char *guard_where_for(const struct peer *p, const struct peer *q);
 
 /* ---- compare.c ---- */
 

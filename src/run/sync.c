@@ -27,6 +27,7 @@ static int start_all(struct run *r, struct err *e)
         p->last = &p->first;
         p->fail_last = &p->fail_first;
         p->where = guard_where(p->member);
+        p->remote = p->member->address.kind != ADDRESS_LOCAL;
         p->adopted = is_named(r->options, p->member);
         r->peers++;
     }
@@ -91,18 +92,26 @@ static int scan_all(struct run *r, struct err *e)
 }
 
 /* Every member remembers all that took part, so that a store which is not there next time is missed. */
-static int commit_all(struct run *r, struct err *e)
+static void send_commit(struct run *r, struct peer *to)
 {
     struct message_peer known[PLAN_MEMBERS_MAX];
-    r->phase = SOS_PHASE_COMMIT;
-    for (unsigned i = 0; i < r->parts; i++)
-        known[i] = (struct message_peer){r->part[i]->id, r->part[i]->where, strlen(r->part[i]->where)};
-    for (unsigned i = 0; i < r->parts && !r->options->dry_run; i++) {
-        if (!peer_lives(r->part[i]))
-            continue;
-        message_put_commit(&r->part[i]->out, known, r->parts);
-        r->part[i]->state = PEER_COMMITTING;
+    char *where[PLAN_MEMBERS_MAX];
+    for (unsigned i = 0; i < r->parts; i++) {
+        where[i] = guard_where_for(r->part[i], to);
+        known[i] = (struct message_peer){r->part[i]->id, where[i], strlen(where[i])};
     }
+    message_put_commit(&to->out, known, r->parts);
+    to->state = PEER_COMMITTING;
+    for (unsigned i = 0; i < r->parts; i++)
+        free(where[i]);
+}
+
+static int commit_all(struct run *r, struct err *e)
+{
+    r->phase = SOS_PHASE_COMMIT;
+    for (unsigned i = 0; i < r->parts && !r->options->dry_run; i++)
+        if (peer_lives(r->part[i]))
+            send_commit(r, r->part[i]);
     return await(r, PEER_COMMITTING, e);
 }
 
@@ -175,6 +184,7 @@ enum sos_status run_group(struct run *r)
     r->died = transfer_peer_died;
     r->refused = mem_zalloc(r->group->members * sizeof *r->refused);
     r->started = clock_mono_ms();
+    rate_init(&r->rate, r->options->bwlimit, r->started);
     r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
                                       .dry_run = r->options->dry_run};
     signal(SIGPIPE, SIG_IGN);
