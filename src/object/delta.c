@@ -56,6 +56,7 @@ bool delta_worth(uint64_t basis, uint64_t want)
 struct delta_signer {
     struct delta_shape shape;
     struct delta_sums *sums; /* NULL until the header is out */
+    struct buf held;         /* bytes that are not yet a group of blocks */
     uint64_t left;           /* bytes of the announced basis */
 };
 
@@ -71,8 +72,10 @@ struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want)
 
 void delta_signer_free(struct delta_signer *s)
 {
-    if (s)
-        delta_sums_free(s->sums);
+    if (!s)
+        return;
+    delta_sums_free(s->sums);
+    buf_free(&s->held);
     free(s);
 }
 
@@ -95,6 +98,28 @@ static int start(struct delta_signer *s, struct buf *out, struct err *e)
     return 0;
 }
 
+/* Sums what groups of blocks are in p and holds what is left over. */
+static int sum(struct delta_signer *s, const uint8_t *p, size_t n, struct buf *out, struct err *e)
+{
+    size_t block = s->shape.block, group = block * delta_sums_group(s->sums);
+    int rc = 0;
+    if (s->held.len) {
+        size_t k = group - s->held.len < n ? group - s->held.len : n;
+        buf_put(&s->held, p, k);
+        p += k;
+        n -= k;
+        if (s->held.len < group)
+            return 0;
+        rc = delta_sums_blocks(s->sums, s->held.data, group / block, out, e);
+        s->held.len = 0;
+    }
+    size_t whole = n - n % group;
+    if (rc == 0 && whole)
+        rc = delta_sums_blocks(s->sums, p, whole / block, out, e);
+    buf_put(&s->held, p + whole, n - whole);
+    return rc;
+}
+
 int delta_signer_feed(struct delta_signer *s, const void *p, size_t n, struct buf *out, struct err *e)
 {
     int rc = start(s, out, e);
@@ -103,11 +128,16 @@ int delta_signer_feed(struct delta_signer *s, const void *p, size_t n, struct bu
     if (n > s->left)
         n = (size_t)s->left;
     s->left -= n;
-    return n ? delta_sums_feed(s->sums, p, n, false, out, e) : 0;
+    return n ? sum(s, p, n, out, e) : 0;
 }
 
 int delta_signer_end(struct delta_signer *s, struct buf *out, struct err *e)
 {
     int rc = start(s, out, e);
-    return rc < 0 ? rc : delta_sums_feed(s->sums, NULL, 0, true, out, e);
+    size_t n = s->held.len, rest = n % s->shape.block;
+    if (rc == 0 && n > rest)
+        rc = delta_sums_blocks(s->sums, s->held.data, n / s->shape.block, out, e);
+    if (rc == 0 && rest)
+        rc = delta_sums_last(s->sums, s->held.data + (n - rest), rest, out, e);
+    return rc;
 }

@@ -31,10 +31,11 @@ struct delta_maker {
     size_t at;
     bool rolling;       /* weak is the sum of the block at `at`, which matches nothing */
     uint32_t weak, far; /* far: MULT to the power of the block length */
-    uint32_t next;      /* the block that comes after the last match */
+    uint32_t next;      /* the block behind the match that ends at `at`; DELTA_NONE: no match does */
     uint64_t run_pos, run_len; /* bytes of the basis that matched and are not yet written as a COPY */
     struct buf sum;
     bool open;                /* a delta is */
+    bool ending;              /* no more is fed */
     uint64_t seen, vain;      /* of this segment: bytes judged, and bytes summed for nothing */
     uint64_t seg_literal, pause, pause_next; /* bytes */
     size_t record;            /* where in the caller's buffer the open record begins */
@@ -119,7 +120,7 @@ static void begin_delta(struct delta_maker *m, struct buf *out)
     if (m->open)
         return;
     m->open = true;
-    put_number(m, out, DELTA_BEGIN, SEGMENT + m->x->shape.block);
+    put_number(m, out, DELTA_BEGIN, SEGMENT + (uint64_t)m->x->shape.block * delta_sums_group(m->sums));
     put(m, out, DELTA_DELTA, magic, sizeof magic);
 }
 
@@ -221,33 +222,43 @@ static void next_segment(struct delta_maker *m, struct buf *out)
     else if (m->pause_next < PAUSE_MAX)
         m->pause_next *= 2;
     m->seen = m->vain = m->seg_literal = 0;
-    if (vain)
+    if (vain) {
         m->rolling = false;
+        m->next = DELTA_NONE;
+    }
 }
 
-/* The entry of the block at `at` into m->sum. */
-static int sum_block(struct delta_maker *m, struct err *e)
+/* The entries of the blocks from `at` on into m->sum. */
+static int sum_blocks(struct delta_maker *m, size_t blocks, struct err *e)
 {
     m->sum.len = 0;
-    return delta_sums_feed(m->sums, m->window.data + m->at, m->x->shape.block, false, &m->sum, e);
+    return delta_sums_blocks(m->sums, m->window.data + m->at, blocks, &m->sum, e);
 }
 
-/* The first block of a segment, or the one behind a match. */
-static int look(struct delta_maker *m, struct buf *out, struct err *e)
+/* Which block of the basis has this entry? Most likely the one behind the last match. */
+static uint32_t find(const struct delta_maker *m, const uint8_t *entry)
 {
-    int rc = sum_block(m, e);
+    if (m->next < m->x->count && memcmp(delta_index_entry(m->x, m->next), entry, 4 + m->x->shape.strong) == 0)
+        return m->next;
+    return delta_index_find(m->x, entry);
+}
+
+/* The blocks behind a match, or the first one of a segment; ends at the first that does not match. */
+static int look(struct delta_maker *m, struct buf *out, size_t blocks, struct err *e)
+{
+    int rc = sum_blocks(m, blocks, e);
     if (rc < 0)
         return rc;
-    uint32_t block = DELTA_NONE;
-    if (m->next < m->x->count && memcmp(delta_index_entry(m->x, m->next), m->sum.data, m->sum.len) == 0)
-        block = m->next;
-    else
-        block = delta_index_find(m->x, m->sum.data);
-    if (block != DELTA_NONE) {
-        matched(m, out, block, m->x->shape.block);
-    } else {
-        m->rolling = true;
-        m->weak = delta_index_weak(m->sum.data);
+    const uint8_t *entry = m->sum.data;
+    for (; blocks > 0 && !m->rolling; blocks--, entry += 4 + m->x->shape.strong) {
+        uint32_t block = find(m, entry);
+        if (block != DELTA_NONE) {
+            matched(m, out, block, m->x->shape.block);
+        } else {
+            m->rolling = true;
+            m->weak = delta_index_weak(entry);
+            m->next = DELTA_NONE;
+        }
     }
     return 0;
 }
@@ -275,7 +286,7 @@ static int seek(struct delta_maker *m, struct buf *out, size_t n, struct err *e)
     literal(m, out, roll(m, m->window.data + m->at, n));
     if (!delta_index_may_have(m->x, m->weak) || !delta_index_has_weak(m->x, m->weak))
         return 0;
-    int rc = sum_block(m, e);
+    int rc = sum_blocks(m, 1, e);
     if (rc < 0)
         return rc;
     uint32_t block = delta_index_find(m->x, m->sum.data);
@@ -302,10 +313,13 @@ static int step(struct delta_maker *m, struct buf *out, struct err *e)
         next_segment(m, out);
         return 1;
     }
-    if (left < block + m->rolling)
+    size_t blocks = m->next == DELTA_NONE ? 1 : delta_sums_group(m->sums);
+    if (m->ending && left < blocks * block)
+        blocks = 1;
+    if (left < (m->rolling ? block + 1 : blocks * block))
         return 0;
     if (!m->rolling)
-        rc = look(m, out, e);
+        rc = look(m, out, blocks, e);
     else
         rc = seek(m, out, left - block < SEGMENT - m->seen ? left - block : (size_t)(SEGMENT - m->seen), e);
     return rc < 0 ? rc : 1;
@@ -351,7 +365,7 @@ static int try_tail(struct delta_maker *m, size_t n, struct err *e)
 {
     struct delta_sums *s = delta_sums_new(m->x->shape, e);
     m->sum.len = 0;
-    int rc = s ? delta_sums_feed(s, m->window.data + m->window.len - n, n, true, &m->sum, e) : ERR_FORMAT;
+    int rc = s ? delta_sums_last(s, m->window.data + m->window.len - n, n, &m->sum, e) : ERR_FORMAT;
     delta_sums_free(s);
     if (rc < 0)
         return rc;
@@ -384,7 +398,12 @@ static int tail(struct delta_maker *m, struct buf *out, struct err *e)
 
 int delta_maker_end(struct delta_maker *m, struct buf *out, struct err *e)
 {
-    int rc = m->x && m->at < m->window.len ? tail(m, out, e) : 0;
+    int rc = 0;
+    m->ending = true;
+    while (m->sums && rc >= 0 && (rc = step(m, out, e)) > 0)
+        ;
+    if (rc == 0 && m->at < m->window.len)
+        rc = tail(m, out, e);
     if (rc < 0)
         return rc;
     if (m->x)

@@ -19,10 +19,10 @@
 struct delta_sums;
 struct delta_sums *delta_sums_new(struct delta_shape shape, struct err *e);
 void delta_sums_free(struct delta_sums *s); /* NULL is fine */
-/*
- * Consumes all n bytes and appends the entries of the blocks that they complete. With end, what is left is the
- * last, shorter block; after it only delta_sums_free.
- */
-int delta_sums_feed(struct delta_sums *s, const void *p, size_t n, bool end, struct buf *out, struct err *e);
+/* Whole blocks, one behind the other: appends their entries. Fastest with a multiple of delta_sums_group(). */
+int delta_sums_blocks(struct delta_sums *s, const uint8_t *p, size_t blocks, struct buf *out, struct err *e);
+/* One block that is shorter (n > 0); after it only delta_sums_free. */
+int delta_sums_last(struct delta_sums *s, const uint8_t *p, size_t n, struct buf *out, struct err *e);
+size_t delta_sums_group(const struct delta_sums *s); /* blocks; not much memory */
 
 #endif
