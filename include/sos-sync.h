@@ -123,6 +123,8 @@ struct sos_options {
     unsigned timeout;        /* seconds of silence after which a member is given up; 0: never */
     unsigned threads;        /* for each agent's hashing; 0: as many as there are cores */
     const char *state_dir;   /* NULL: .sos-sync/ in each store */
+    bool no_cache;           /* keep no copies of remote members' manifests, and use none */
+    const char *cache_dir;   /* where they are kept; NULL: $XDG_CACHE_HOME/sos-sync, else ~/.cache/sos-sync */
     const struct sos_filter_rule *filter;
     size_t filters;
     const char *rsh;            /* a command that takes the place of the library's own SSH, such as "ssh -4"; NULL: none */

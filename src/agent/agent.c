@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "object/manifest_diff.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -229,31 +230,91 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
-static int do_list(struct agent *a, struct frame *f, struct err *e)
+/* One piece of a listing, as soon as there is credit. 0 or an error. */
+static int send_piece(struct agent *a, uint8_t type, const void *p, size_t n, struct err *e)
 {
-    int rc = message_get_empty(f, e);
+    int rc = 0;
+    while (a->list_credit <= 0 && rc == 0)
+        rc = agent_pump(a, true, e);
     if (rc < 0)
         return rc;
+    wire_out_frame(&a->out, type, 0, p, n);
+    a->list_credit -= (int64_t)n;
+    return wire_out_waiting(&a->out) >= OUT_ENOUGH ? agent_flush(a, e) : 0;
+}
+
+static int list_whole(struct agent *a, struct manifest_totals *totals, struct err *e)
+{
     struct manifest_head head;
-    struct manifest_totals totals;
     struct manifest_reader *r = manifest_reader_new(a->store->ops->manifest(a->store), &head, e);
     if (!r)
         return e->code;
     const void *p;
     size_t n;
-    while ((rc = manifest_reader_raw(r, &p, &n, &totals, e)) > 0) {
-        while (a->list_credit <= 0 && rc >= 0)
-            rc = agent_pump(a, true, e);
+    int rc;
+    message_put_listing(&a->out, false);
+    while ((rc = manifest_reader_raw(r, &p, &n, totals, e)) > 0)
+        if ((rc = send_piece(a, MSG_BLOCK, p, n, e)) < 0)
+            break;
+    manifest_reader_free(r);
+    return rc;
+}
+
+/* Between pieces that are long in the making. */
+static int breathe(struct agent *a, struct err *e)
+{
+    message_put_progress(&a->out, &(struct message_progress){0, 0});
+    int rc = agent_flush(a, e);
+    return rc < 0 ? rc : agent_pump(a, false, e);
+}
+
+static int list_difference(struct agent *a, int before, struct err *e)
+{
+    struct manifest_head head;
+    struct manifest_reader *old = manifest_reader_new(before, &head, e);
+    struct manifest_reader *now = old ? manifest_reader_new(a->store->ops->manifest(a->store), &head, e) : NULL;
+    struct manifest_diff_writer *w = now ? manifest_diff_writer_new(old, now) : NULL;
+    struct buf piece = {0};
+    int rc = w ? 0 : e->code;
+    if (w)
+        message_put_listing(&a->out, true);
+    while (w && (rc = manifest_diff_writer_next(w, &piece, e)) > 0) {
+        rc = piece.len ? send_piece(a, MSG_DIFF, piece.data, piece.len, e) : breathe(a, e);
         if (rc < 0)
             break;
-        wire_out_frame(&a->out, MSG_BLOCK, 0, p, n);
-        a->list_credit -= (int64_t)n;
-        if (wire_out_waiting(&a->out) >= OUT_ENOUGH && (rc = agent_flush(a, e)) < 0)
-            break;
     }
-    manifest_reader_free(r);
+    buf_free(&piece);
+    manifest_diff_writer_free(w);
+    manifest_reader_free(now);
+    manifest_reader_free(old);
+    return rc;
+}
+
+static bool is_named(const struct message_list *m, const struct manifest_totals *t)
+{
+    return m->named && m->entries == t->entries && digest_same(&m->shared, &t->shared);
+}
+
+/* A coordinator that has the store's last manifest, or this very one, is told only what is new. */
+static int do_list(struct agent *a, struct frame *f, struct err *e)
+{
+    const struct store_ops *ops = a->store->ops;
+    struct message_list m;
+    struct manifest_totals now, then;
+    int rc = message_get_list(f, &m, e);
     if (rc == 0)
-        message_put_list_end(&a->out, &totals);
+        rc = manifest_file_totals(ops->manifest(a->store), &now, e);
+    if (rc < 0)
+        return rc;
+    int before = m.named && ops->manifest_before ? ops->manifest_before(a->store) : -1;
+    if (is_named(&m, &now))
+        message_put_listing(&a->out, true);
+    else if (before >= 0 && manifest_file_totals(before, &then, NULL) == 0 && is_named(&m, &then))
+        rc = list_difference(a, before, e);
+    else
+        rc = list_whole(a, &now, e);
+    if (rc == 0)
+        message_put_totals(&a->out, MSG_LIST_END, &now);
     return rc;
 }
 
@@ -339,8 +400,11 @@ static int do_commit(struct agent *a, struct frame *f, struct err *e)
     for (size_t i = 0; i < n; i++)
         free(peer[i].address);
     free(peer);
+    struct manifest_totals now;
     if (rc == 0)
-        wire_out_frame(&a->out, MSG_COMMITTED, 0, NULL, 0);
+        rc = manifest_file_totals(a->store->ops->manifest(a->store), &now, e);
+    if (rc == 0)
+        message_put_totals(&a->out, MSG_COMMITTED, &now);
     return rc;
 }
 

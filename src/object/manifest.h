@@ -51,7 +51,7 @@ int manifest_get_place(struct rd *in, struct entry_place *p, struct err *err);
 /* ---- writing ---- */
 
 struct manifest_writer;
-/* fd is borrowed (and not O_APPEND), written from its current offset on. */
+/* fd is borrowed (and not O_APPEND), written from its current offset on. -1: nothing is written, only totals are made. */
 struct manifest_writer *manifest_writer_new(int fd, const struct manifest_head *head);
 /*
  * Entries in path order, each once, each after its directory (violations abort: they are our own bugs).

@@ -9,7 +9,7 @@
 #define FLUSH_AT (256u << 10)
 
 struct manifest_writer {
-    int fd;               /* borrowed */
+    int fd;               /* borrowed; -1: nowhere */
     off_t start;          /* of the header, -1 where fd cannot seek */
     bool failed;          /* what stands in the file is cut short */
     struct buf out;       /* finished records, not yet written */
@@ -53,7 +53,7 @@ static int flush(struct manifest_writer *w, struct err *err)
 {
     if (w->failed)
         return err_set(err, ERR_SYS, "manifest: an earlier write failed");
-    if (file_write(w->fd, w->out.data, w->out.len) < 0) {
+    if (w->fd >= 0 && file_write(w->fd, w->out.data, w->out.len) < 0) {
         w->failed = true;
         return err_sys(err, "writing a manifest");
     }

@@ -15,8 +15,26 @@ static void grant(struct peer *p, uint64_t n)
     message_put_number(&p->out, MSG_CREDIT, MSG_CHANNEL_LIST, n);
 }
 
-int compare_block(struct peer *p, const void *data, size_t n, struct err *e)
+int compare_listing(struct peer *p, bool difference, struct err *e)
 {
+    if (!p->decoder || p->listing)
+        return err_set(e, ERR_PROTO, "a manifest that was not asked for");
+    if (difference && !p->named)
+        return err_set(e, ERR_PROTO, "a difference to a manifest that was not named");
+    p->listing = true;
+    p->difference = difference;
+    if (!difference)
+        return 0;
+    p->base = cache_read(p->cache, e);
+    if (p->base)
+        p->diff = manifest_diff_reader_new(p->base);
+    return 0; /* without a base: next_entry finds out */
+}
+
+int compare_block(struct peer *p, bool difference, const void *data, size_t n, struct err *e)
+{
+    if (!p->listing || p->listed || difference != p->difference || n == 0)
+        return err_set(e, ERR_PROTO, "a piece of a manifest that was not due");
     /* Blocks are not split, so the last one may reach beyond the credit; none may begin there. */
     if (p->list_arrived >= p->list_granted)
         return err_set(e, ERR_PROTO, "a manifest that comes without credit");
@@ -51,36 +69,90 @@ void compare_free(struct peer *p)
     if (p->decoder)
         manifest_decoder_free(p->decoder);
     p->decoder = NULL;
+    manifest_diff_reader_free(p->diff);
+    p->diff = NULL;
+    manifest_reader_free(p->base);
+    p->base = NULL;
     free(p->ask);
     p->ask = NULL;
 }
 
-/* The merge's source: entries of the blocks that have come. */
-static int next_entry(void *ctx, const struct entry **entry, struct err *e)
+/* The next block becomes the current one. False when none has come. */
+static bool take_block(struct peer *p)
 {
-    struct peer *p = ctx;
-    if (!peer_lives(p))
-        return err_set(e, ERR_PROTO, "its agent is gone");
+    struct block *b = p->first;
+    if (!b)
+        return false;
+    p->first = b->next;
+    if (!p->first)
+        p->last = &p->first;
+    p->current = b;
+    return true;
+}
+
+/* Of a whole manifest. */
+static int next_of_whole(struct peer *p, const struct entry **entry, struct err *e)
+{
     for (;;) {
         int rc = p->current ? manifest_decoder_next(p->decoder, entry, e) : 0;
         if (rc != 0)
             return rc < 0 ? rc : MERGE_READY;
         drop_current(p);
-        struct block *b = p->first;
-        if (!b && p->listed) {
-            rc = manifest_decoder_end(p->decoder, &p->claimed, e);
-            return rc < 0 ? rc : MERGE_END;
-        }
-        if (!b)
+        if (take_block(p))
+            rc = manifest_decoder_block(p->decoder, p->current->data, p->current->len, NULL, 0, e);
+        else if (p->listed)
+            return manifest_decoder_end(p->decoder, &p->claimed, e) < 0 ? e->code : MERGE_END;
+        else
             return MERGE_WAIT;
-        p->first = b->next;
-        if (!p->first)
-            p->last = &p->first;
-        p->current = b;
-        rc = manifest_decoder_block(p->decoder, b->data, b->len, NULL, 0, e);
         if (rc < 0)
             return rc;
     }
+}
+
+/* Of what the cache has and the difference makes of it. */
+static int next_of_difference(struct peer *p, const struct entry **entry, struct err *e)
+{
+    for (;;) {
+        int rc = manifest_diff_reader_next(p->diff, entry, e);
+        if (rc != MANIFEST_DIFF_MORE)
+            return rc < 0 ? rc : rc == MANIFEST_DIFF_ENTRY ? MERGE_READY : MERGE_END;
+        drop_current(p);
+        if (take_block(p))
+            rc = manifest_diff_reader_piece(p->diff, p->current->data, p->current->len, e);
+        else if (p->listed)
+            manifest_diff_reader_close(p->diff, &p->claimed);
+        else
+            return MERGE_WAIT;
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* The merge's source: entries of the blocks that have come, which the cache is told of. */
+static int next_entry(void *ctx, const struct entry **entry, struct err *e)
+{
+    struct peer *p = ctx;
+    if (!peer_lives(p))
+        return err_set(e, ERR_PROTO, "its agent is gone");
+    if (!p->listing)
+        return MERGE_WAIT;
+    if (p->difference && !p->diff)
+        return err_set(e, ERR_FORMAT, "our copy of its last one cannot be read");
+    int rc = p->diff ? next_of_difference(p, entry, e) : next_of_whole(p, entry, e);
+    if (rc == MERGE_READY && p->cache)
+        cache_put(p->cache, *entry);
+    else if (rc == MERGE_END && p->cache)
+        cache_keep(p->cache, &p->claimed);
+    return rc;
+}
+
+/* Was it our copy that was wrong, and not the member? Then it is asked for the whole. */
+static bool cache_was_bad(struct peer *p)
+{
+    if (!peer_lives(p) || !p->difference || (p->diff && !manifest_diff_reader_base_failed(p->diff)))
+        return false;
+    cache_spoil(p->cache);
+    return true;
 }
 
 /* ---- questions ---- */
@@ -141,9 +213,37 @@ static void gather_parts(struct run *r)
         }
 }
 
+/* Names what we have of it, and gets ready to record what it has now. */
+static struct message_list look_into_cache(struct peer *p)
+{
+    const struct manifest_totals *now = &p->scanned.totals;
+    struct manifest_totals kept;
+    bool found = p->cache && cache_find(p->cache, &kept);
+    bool same = found && kept.entries == now->entries && digest_same(&kept.shared, &now->shared);
+    if (p->cache && !same)
+        cache_begin(p->cache);
+    return found ? (struct message_list){true, kept.entries, kept.shared} : (struct message_list){0};
+}
+
+static void open_cache(struct peer *p)
+{
+    const struct run *r = p->run;
+    bool wanted = r->cache_all || p->member->address.kind != ADDRESS_LOCAL;
+    if (p->cache || r->options->no_cache || !wanted)
+        return;
+    char *dir = cache_dir(r->options->cache_dir);
+    if (dir)
+        p->cache = cache_new(dir, &p->id, p->where, !r->options->dry_run);
+    free(dir);
+}
+
 static void start_listing(struct peer *p)
 {
     compare_free(p);
+    open_cache(p);
+    struct message_list m = look_into_cache(p);
+    p->named = m.named;
+    p->listing = p->difference = false;
     p->decoder = manifest_decoder_new();
     p->ask = mem_alloc(MSG_HAVE_MAX * sizeof *p->ask);
     p->ask_n = 0;
@@ -151,7 +251,7 @@ static void start_listing(struct peer *p)
     p->listed = false;
     if (p->list_granted == 0)
         grant(p, p->remote ? MSG_WINDOW_FAR / 2 : MSG_WINDOW); /* else an earlier try's credit is still good */
-    wire_out_frame(&p->out, MSG_LIST, 0, NULL, 0);
+    message_put_list(&p->out, &m);
 }
 
 static bool too_much_waits(const struct run *r)
@@ -194,7 +294,8 @@ static int merge_all(struct run *r, struct merge *m, struct err *e)
         if (rc == MERGE_END)
             return 0;
         if (rc < 0) {
-            peer_fail(r->part[failed], rc, "its manifest: %s", e->msg);
+            if (!cache_was_bad(r->part[failed]))
+                peer_fail(r->part[failed], rc, "its manifest: %s", e->msg);
             return 1;
         }
         if (rc == MERGE_READY && (rc = judge(r, &row, e)) < 0)
@@ -285,4 +386,19 @@ int compare_run(struct run *r, struct err *e)
     for (unsigned i = 0; i < r->parts; i++)
         compare_free(r->part[i]);
     return plan_end(r->plan, e);
+}
+
+void compare_committed(struct run *r)
+{
+    for (unsigned i = 0; i < r->parts; i++) {
+        struct peer *p = r->part[i];
+        if (!p->cache)
+            continue;
+        bool all_done = p->state == PEER_COMMITTED && p->failed_op == 0 && p->done == plan_totals(r->plan)->ops[i];
+        if (all_done)
+            cache_advance(p->cache, r->plan, i, &p->committed);
+        if (cache_trouble(p->cache))
+            peer_trouble(p, false, NULL, "the copy of its manifest could not be used or kept: %s",
+                         cache_trouble(p->cache));
+    }
 }

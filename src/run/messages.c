@@ -65,17 +65,24 @@ static int on_scanned(struct peer *p, struct frame *f, struct err *e)
     return 0;
 }
 
+static int on_listing(struct peer *p, struct frame *f, struct err *e)
+{
+    bool difference;
+    int rc = message_get_listing(f, &difference, e);
+    return rc < 0 ? rc : compare_listing(p, difference, e);
+}
+
 static int on_block(struct peer *p, struct frame *f, struct err *e)
 {
-    if (p->listed)
-        return err_set(e, ERR_PROTO, "a manifest that goes on after its end");
-    return compare_block(p, f->body.p, rd_left(&f->body), e);
+    return compare_block(p, f->type == MSG_DIFF, f->body.p, rd_left(&f->body), e);
 }
 
 static int on_list_end(struct peer *p, struct frame *f, struct err *e)
 {
+    if (!p->listing || p->listed)
+        return err_set(e, ERR_PROTO, "the end of a manifest that was not begun");
     p->listed = true;
-    return message_get_list_end(f, &p->claimed, e);
+    return message_get_totals(f, &p->claimed, e);
 }
 
 static int on_had(struct peer *p, struct frame *f, struct err *e)
@@ -131,7 +138,7 @@ static int on_done(struct peer *p, struct frame *f, struct err *e)
 static int on_committed(struct peer *p, struct frame *f, struct err *e)
 {
     p->state = PEER_COMMITTED;
-    return message_get_empty(f, e);
+    return message_get_totals(f, &p->committed, e);
 }
 
 static int on_failed(struct peer *p, struct frame *f, struct err *e)
@@ -153,7 +160,9 @@ static const struct {
     [MSG_PROGRESS] = {PEER_OPENING, PEER_COMMITTED, on_progress},
     [MSG_PROBLEM] = {PEER_OPENING, PEER_COMMITTED, on_problem},
     [MSG_SCANNED] = {PEER_SCANNING, PEER_SCANNING, on_scanned},
+    [MSG_LISTING] = {PEER_SCANNED, PEER_SCANNED, on_listing},
     [MSG_BLOCK] = {PEER_SCANNED, PEER_SCANNED, on_block},
+    [MSG_DIFF] = {PEER_SCANNED, PEER_SCANNED, on_block},
     [MSG_LIST_END] = {PEER_SCANNED, PEER_SCANNED, on_list_end},
     [MSG_HAD] = {PEER_SCANNED, PEER_SCANNED, on_had},
     [MSG_RESULT] = {PEER_SCANNED, PEER_SCANNED, on_result},

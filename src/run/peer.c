@@ -145,6 +145,7 @@ void peer_free(struct peer *p, bool patient)
         p->fail_first = x->next;
         free(x);
     }
+    cache_free(p->cache);
     if (p->root >= 0)
         close(p->root);
     p->run->summary.literal_bytes += p->literal;

@@ -7,7 +7,9 @@
 #include "base/rate.h"
 #include "group/group.h"
 #include "link/link.h"
+#include "object/manifest_diff.h"
 #include "plan/plan.h"
+#include "run/cache.h"
 #include "store/store.h"
 #include "wire/message.h"
 
@@ -58,10 +60,16 @@ struct peer {
         size_t len;
         uint8_t data[];
     } *first, **last, *current;
-    struct manifest_decoder *decoder;
+    struct cache *cache;       /* its last manifest, kept by us; NULL: it is not */
+    bool named;                /* LIST named what the cache has */
+    bool listing, difference;  /* LISTING has come; and blocks are pieces of a difference */
+    struct manifest_decoder *decoder;    /* of a whole manifest */
+    struct manifest_reader *base;        /* else: what the cache has, */
+    struct manifest_diff_reader *diff;   /* and what is new */
     uint64_t list_granted, list_arrived; /* bytes of blocks */
     bool listed;               /* LIST_END has come */
     struct manifest_totals claimed;
+    struct manifest_totals committed; /* of what it has recorded in the end */
 
     /* questions: which contents does it have? */
     struct digest *ask;        /* not yet sent, MSG_HAVE_MAX */
@@ -105,6 +113,7 @@ struct run {
     const struct group *group;
     int (*body)(int fd, void *member); /* what serves a member (struct member) in its child; NULL: peer_serve_local. Tests put a fake here */
     const struct sos_options *options;
+    bool cache_all;            /* manifests of local members are cached too: for tests */
     const struct sos_callbacks *callbacks;
     struct peer *peer;         /* one for each member, in the order of the group */
     size_t peers;
@@ -179,9 +188,12 @@ char *guard_where_for(const struct peer *p, const struct peer *q);
 /* ---- compare.c ---- */
 
 int compare_run(struct run *r, struct err *e);
-int compare_block(struct peer *p, const void *data, size_t n, struct err *e); /* takes a copy */
+int compare_listing(struct peer *p, bool difference, struct err *e);
+/* A block, or a piece of a difference; takes a copy. */
+int compare_block(struct peer *p, bool difference, const void *data, size_t n, struct err *e);
 void compare_had(struct peer *p, const uint8_t *have, size_t n); /* enum store_have */
 void compare_free(struct peer *p);
+void compare_committed(struct run *r); /* brings the caches up to what the members have recorded */
 
 /* ---- transfer.c ---- */
 

@@ -112,7 +112,10 @@ static int commit_all(struct run *r, struct err *e)
     for (unsigned i = 0; i < r->parts && !r->options->dry_run; i++)
         if (peer_lives(r->part[i]))
             send_commit(r, r->part[i]);
-    return await(r, PEER_COMMITTING, e);
+    int rc = await(r, PEER_COMMITTING, e);
+    if (rc == 0)
+        compare_committed(r);
+    return rc;
 }
 
 static int run_once(struct run *r, struct err *e)

@@ -36,7 +36,8 @@ struct dir {
     int root;           /* carries the lock; -1 when there is no root */
     struct state state;
     struct uuid id;
-    int manifest;       /* the scan's */
+    int manifest;       /* the scan's; after the commit, what that recorded */
+    int before;         /* the one recorded before that, which others may still read; -1: none */
     struct index *index;
     struct trash *trash;
     struct put *put;    /* from the first operation on */
@@ -278,13 +279,13 @@ static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struc
                            struct err *e)
 {
     int rc = 0;
-    if (d->o.dry_run) {
-        d->manifest = *fd;
-    } else if (out->changed) {
-        rc = state_adopt_manifest(&d->state, *fd, d->o.fsync, e);
+    if (d->o.dry_run || out->changed) {
+        rc = d->o.dry_run ? 0 : state_adopt_manifest(&d->state, *fd, d->o.fsync, e);
         if (rc < 0)
             return rc;
         d->manifest = *fd;
+        d->before = m->manifest;
+        m->manifest = -1;
     } else {
         state_remove(&d->state, STATE_MANIFEST_NEW);
         state_remove(&d->state, STATE_JOURNAL); /* nothing is in it */
@@ -329,6 +330,11 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, s
 static int dir_manifest(struct store *s)
 {
     return dir_of(s)->manifest;
+}
+
+static int dir_manifest_before(struct store *s)
+{
+    return dir_of(s)->before;
 }
 
 static int dir_lend(struct store *s, struct err *e)
@@ -550,7 +556,12 @@ static int commit_journal(struct dir *d, struct err *e)
         rc = state_adopt_manifest(&d->state, out, d->o.fsync, e);
     if (journal >= 0)
         close(journal);
-    if (out >= 0)
+    if (rc == 0) {
+        if (d->before >= 0)
+            close(d->before);
+        d->before = d->manifest;
+        d->manifest = out;
+    } else if (out >= 0)
         close(out);
     return rc;
 }
@@ -605,6 +616,8 @@ static void dir_close(struct store *s)
     free(d->from);
     if (d->manifest >= 0)
         close(d->manifest);
+    if (d->before >= 0)
+        close(d->before);
     state_close(&d->state);
     if (d->root >= 0)
         close(d->root);
@@ -618,6 +631,7 @@ struct store *store_dir_new(const struct store_options *options)
         .inspect = dir_inspect,
         .scan = dir_scan,
         .manifest = dir_manifest,
+        .manifest_before = dir_manifest_before,
         .lend = dir_lend,
         .have = dir_have,
         .read_open = dir_read_open,
@@ -636,7 +650,7 @@ struct store *store_dir_new(const struct store_options *options)
     struct dir *d = mem_zalloc(sizeof *d);
     d->store.ops = &ops;
     d->o = *options;
-    d->root = d->manifest = -1;
+    d->root = d->manifest = d->before = -1;
     d->state.fd = -1;
     return &d->store;
 }

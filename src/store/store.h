@@ -121,8 +121,10 @@ struct store_ops {
     int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,
                 struct err *e);
 
-    /* The scan's manifest, for any number of readers: a descriptor that stays the store's. */
+    /* The scan's manifest, after commit the one that is recorded, for any number of readers: a descriptor that stays the store's. */
     int (*manifest)(struct store *s);
+    /* From scan to commit: the manifest that was recorded before the scan; -1 when there was none, or it still holds. May be NULL. */
+    int (*manifest_before)(struct store *s);
 
     /* A descriptor of the root for others to read from (the caller closes it; it does not carry the lock), or -1. */
     int (*lend)(struct store *s, struct err *e);

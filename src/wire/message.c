@@ -146,9 +146,26 @@ void message_put_scanned(struct wire_out *o, const struct message_scanned *m)
     wire_out_end(o);
 }
 
-void message_put_list_end(struct wire_out *o, const struct manifest_totals *t)
+void message_put_list(struct wire_out *o, const struct message_list *m)
 {
-    manifest_put_totals(wire_out_begin(o, MSG_LIST_END, 0), t);
+    struct buf *b = wire_out_begin(o, MSG_LIST, 0);
+    buf_u8(b, m->named);
+    if (m->named) {
+        buf_varint(b, m->entries);
+        buf_put(b, m->shared.b, sizeof m->shared.b);
+    }
+    wire_out_end(o);
+}
+
+void message_put_listing(struct wire_out *o, bool difference)
+{
+    buf_u8(wire_out_begin(o, MSG_LISTING, 0), difference);
+    wire_out_end(o);
+}
+
+void message_put_totals(struct wire_out *o, uint8_t type, const struct manifest_totals *t)
+{
+    manifest_put_totals(wire_out_begin(o, type, 0), t);
     wire_out_end(o);
 }
 
@@ -316,7 +333,27 @@ int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *
     return finish(f, changed <= 1, e);
 }
 
-int message_get_list_end(struct frame *f, struct manifest_totals *t, struct err *e)
+int message_get_list(struct frame *f, struct message_list *m, struct err *e)
+{
+    uint8_t named = rd_u8(&f->body);
+    *m = (struct message_list){.named = named == 1};
+    if (m->named) {
+        m->entries = rd_varint(&f->body);
+        const uint8_t *p = rd_bytes(&f->body, sizeof m->shared.b);
+        if (p)
+            memcpy(m->shared.b, p, sizeof m->shared.b);
+    }
+    return finish(f, named <= 1, e);
+}
+
+int message_get_listing(struct frame *f, bool *difference, struct err *e)
+{
+    uint8_t how = rd_u8(&f->body);
+    *difference = how == 1;
+    return finish(f, how <= 1, e);
+}
+
+int message_get_totals(struct frame *f, struct manifest_totals *t, struct err *e)
 {
     manifest_get_totals(&f->body, t);
     return finish(f, true, e);

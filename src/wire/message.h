@@ -19,7 +19,7 @@ enum message_type {
     MSG_PROGRESS = 4,  /* A  still alive, this far */
     MSG_PROBLEM = 5,   /* A  something a person should know */
     MSG_SCANNED = 6,   /* A  totals; may come with a descriptor of the root */
-    MSG_LIST = 7,      /* C  send the manifest, under credit */
+    MSG_LIST = 7,      /* C  send the manifest, under credit; I have the one with these totals */
     MSG_BLOCK = 8,     /* A  the shared part of a manifest block */
     MSG_LIST_END = 9,  /* A  totals; nothing is missing */
     MSG_HAVE = 10,     /* C  digests: which of these contents are there? */
@@ -35,7 +35,7 @@ enum message_type {
     MSG_DATA_END = 20, /* AC the bundle is complete; with a reason: it broke off */
     MSG_CREDIT = 21,   /* AC that many more bytes may be sent on the channel */
     MSG_COMMIT = 22,   /* C  record what is held now */
-    MSG_COMMITTED = 23,/* A */
+    MSG_COMMITTED = 23,/* A  totals of what is recorded now */
     MSG_FAILED = 24,   /* A  the store cannot go on; the last message */
     MSG_BYE = 25,      /* C  the end */
     MSG_SIGN = 26,     /* C  the channel's next signature: of what is held under this name */
@@ -110,6 +110,12 @@ struct message_scanned {
     bool changed;
 };
 
+struct message_list {
+    bool named;                /* the coordinator has a manifest of this store: */
+    uint64_t entries;          /* these are of its totals */
+    struct digest shared;
+};
+
 struct message_apply {
     uint64_t seq;
     uint8_t how, from;         /* enum store_how, enum store_from or MSG_FROM_PATCH */
@@ -136,7 +142,9 @@ void message_put_scan(struct wire_out *o, const struct message_scan *m);
 void message_put_progress(struct wire_out *o, const struct message_progress *m);
 void message_put_problem(struct wire_out *o, bool error, const char *path, const char *text);
 void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
-void message_put_list_end(struct wire_out *o, const struct manifest_totals *t);
+void message_put_list(struct wire_out *o, const struct message_list *m);
+void message_put_listing(struct wire_out *o, bool difference);
+void message_put_totals(struct wire_out *o, uint8_t type, const struct manifest_totals *t); /* LIST_END, COMMITTED */
 void message_put_have(struct wire_out *o, const struct digest *d, size_t n);
 void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum store_have */
 void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, CREDIT */
@@ -157,7 +165,9 @@ int message_get_scan(struct frame *f, struct message_scan *m, struct err *e);
 int message_get_progress(struct frame *f, struct message_progress *m, struct err *e);
 int message_get_problem(struct frame *f, struct message_problem *m, struct err *e);
 int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e);
-int message_get_list_end(struct frame *f, struct manifest_totals *t, struct err *e);
+int message_get_list(struct frame *f, struct message_list *m, struct err *e);
+int message_get_listing(struct frame *f, bool *difference, struct err *e);
+int message_get_totals(struct frame *f, struct manifest_totals *t, struct err *e);
 int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX */
 int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);      /* have: MSG_HAVE_MAX */
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);

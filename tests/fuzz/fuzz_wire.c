@@ -19,6 +19,7 @@ static void read_message(struct frame *f)
         struct message_progress progress;
         struct message_problem problem;
         struct message_scanned scanned;
+        struct message_list list;
         struct message_apply apply;
         struct message_result result;
         struct message_commit commit;
@@ -45,7 +46,10 @@ static void read_message(struct frame *f)
     case MSG_PROGRESS: message_get_progress(f, &m.progress, &e); break;
     case MSG_PROBLEM: message_get_problem(f, &m.problem, &e); break;
     case MSG_SCANNED: message_get_scanned(f, &m.scanned, &e); break;
-    case MSG_LIST_END: message_get_list_end(f, &m.totals, &e); break;
+    case MSG_LIST: message_get_list(f, &m.list, &e); break;
+    case MSG_LISTING: message_get_listing(f, yes, &e); break;
+    case MSG_LIST_END:
+    case MSG_COMMITTED: message_get_totals(f, &m.totals, &e); break;
     case MSG_HAVE: message_get_have(f, digests, &n, &e); break;
     case MSG_HAD:
         if (message_get_had(f, have, &n, &e) == 0)

@@ -192,9 +192,10 @@ static int lists(int fd, const void *block, size_t n, const struct manifest_tota
     fake_opened(&f);
     fake_scanned(&f, t);
     fake_await(&f, MSG_LIST);
+    message_put_listing(&f.out, false);
     wire_out_frame(&f.out, MSG_BLOCK, 0, block, n);
     if (end)
-        message_put_list_end(&f.out, t);
+        message_put_totals(&f.out, MSG_LIST_END, t);
     wire_out_flush(&f.out);
     return end ? fake_end(&f) : 0;
 }
@@ -241,6 +242,7 @@ static int endless(int fd, void *member)
     fake_opened(&f);
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
+    message_put_listing(&f.out, false);
     for (int i = 0; i < 100000; i++) {
         wire_out_frame(&f.out, MSG_BLOCK, 0, big, sizeof big);
         if (wire_out_flush(&f.out) < 0)
@@ -259,7 +261,8 @@ static struct fake empty_store(int fd)
     fake_opened(&f);
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
-    message_put_list_end(&f.out, &t);
+    message_put_listing(&f.out, false);
+    message_put_totals(&f.out, MSG_LIST_END, &t);
     wire_out_flush(&f.out);
     return f;
 }
