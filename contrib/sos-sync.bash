@@ -16,7 +16,7 @@ _sos_sync() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
-    --state-dir)
+    --state-dir | --cache-dir)
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         return
         ;;

@@ -114,6 +114,8 @@ static struct sos_options run_options(const struct options *o)
         run.timeout = (unsigned)o->timeout;
     run.threads = o->threads;
     run.state_dir = o->state_dir;
+    run.no_cache = o->no_cache;
+    run.cache_dir = o->cache_dir;
     run.filter = o->rule;
     run.filters = o->rules;
     run.rsh = o->rsh;
