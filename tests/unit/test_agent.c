@@ -51,17 +51,9 @@ static bool exists(const char *dir, const char *name)
     return there;
 }
 
-static int begin(void **state)
+/* A real agent in a child, and our end of the line to it. */
+static int serve(struct session *s)
 {
-    struct session *s = mem_zalloc(sizeof *s);
-    char name[] = "/tmp/test_agent.XXXXXX";
-    if (!mkdtemp(name))
-        return -1;
-    s->world = mem_strdup(name);
-    s->root = mem_printf("%s/store", name);
-    mkdir(s->root, 0755);
-    make_file(s->root, "inside", "hello");
-    make_file(s->world, "secret", "secret");
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return -1;
@@ -77,6 +69,30 @@ static int begin(void **state)
     wire_in_init(&s->in, s->fd);
     wire_out_init(&s->out, s->fd);
     wire_out_greeting(&s->out, WIRE_CAP_FDS);
+    return 0;
+}
+
+static void hang_up(struct session *s)
+{
+    wire_in_close(&s->in);
+    wire_out_close(&s->out);
+    close(s->fd);
+    waitpid(s->pid, NULL, 0);
+}
+
+static int begin(void **state)
+{
+    struct session *s = mem_zalloc(sizeof *s);
+    char name[] = "/tmp/test_agent.XXXXXX";
+    if (!mkdtemp(name))
+        return -1;
+    s->world = mem_strdup(name);
+    s->root = mem_printf("%s/store", name);
+    mkdir(s->root, 0755);
+    make_file(s->root, "inside", "hello");
+    make_file(s->world, "secret", "secret");
+    if (serve(s) < 0)
+        return -1;
     *state = s;
     return 0;
 }
@@ -85,10 +101,7 @@ static int end(void **state)
 {
     struct session *s = *state;
     char *command = mem_printf("rm -rf %s", s->world);
-    wire_in_close(&s->in);
-    wire_out_close(&s->out);
-    close(s->fd);
-    waitpid(s->pid, NULL, 0);
+    hang_up(s);
     int rc = system(command);
     free(command);
     free(s->world);
@@ -320,6 +333,124 @@ static void a_bundle_with_another_object(void **state)
     assert_false(exists(s->root, "other"));
 }
 
+/* ---- listings ---- */
+
+static void list(struct session *s, const struct message_list *m)
+{
+    message_put_number(&s->out, MSG_CREDIT, MSG_CHANNEL_LIST, MSG_WINDOW);
+    message_put_list(&s->out, m);
+}
+
+static void listing_is(struct session *s, bool difference)
+{
+    bool is;
+    struct err e;
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_LISTING);
+    assert_int_equal(message_get_listing(&f, &is, &e), 0);
+    assert_int_equal(is, difference);
+}
+
+static struct message_list list_ends(struct session *s)
+{
+    struct manifest_totals t;
+    struct err e;
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_LIST_END);
+    assert_int_equal(message_get_totals(&f, &t, &e), 0);
+    return (struct message_list){true, t.entries, t.shared};
+}
+
+/* Whole where nothing or something unknown is named; else what is new since the manifest that is named. */
+static void listings(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    list(s, &(struct message_list){0});
+    listing_is(s, false);
+    assert_int_equal(next(s).type, MSG_BLOCK);
+    struct message_list first = list_ends(s), other = first;
+    list(s, &first);
+    listing_is(s, true);
+    other = list_ends(s);
+    assert_true(digest_same(&other.shared, &first.shared));
+    hang_up(s);
+
+    make_file(s->root, "later", "new");
+    assert_int_equal(serve(s), 0);
+    open_store(s, 0);
+    scan_store(s);
+    list(s, &first);
+    listing_is(s, true);
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_DIFF);
+    assert_non_null(memmem(f.body.p, rd_left(&f.body), "later", 5));
+    assert_null(memmem(f.body.p, rd_left(&f.body), "inside", 6));
+    struct message_list second = list_ends(s);
+    assert_int_equal(second.entries, first.entries + 1);
+    for (int i = 0; i < 2; i++) { /* half a name is none */
+        other = first;
+        other.entries += (uint64_t)i;
+        other.shared.b[3] ^= (uint8_t)!i;
+        list(s, &other);
+        listing_is(s, false);
+        assert_int_equal(next(s).type, MSG_BLOCK);
+        list_ends(s);
+    }
+    hang_up(s);
+
+    assert_int_equal(serve(s), 0); /* nothing new, and the first is forgotten */
+    open_store(s, OPEN_DRY_RUN);
+    scan_store(s);
+    list(s, &second);
+    listing_is(s, true);
+    list_ends(s);
+    list(s, &first);
+    listing_is(s, false);
+}
+
+static void a_malformed_list(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    wire_out_frame(&s->out, MSG_LIST, 0, NULL, 0);
+    refused(s);
+}
+
+/* What COMMITTED tells is what the next session's listing ends with. */
+static void committed_totals(void **state)
+{
+    struct session *s = *state;
+    struct manifest_totals t;
+    struct err e;
+    struct message_apply m = an_op("made");
+    open_store(s, 0);
+    scan_store(s);
+    m.entry.kind = ENTRY_DIR;
+    m.entry.size = 0;
+    m.entry.mtime = (struct stamp){0, 0};
+    m.entry.digest = (struct digest){{0}};
+    m.from = STORE_FROM_NOWHERE;
+    message_put_apply(&s->out, 0, &m);
+    wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
+    message_put_commit(&s->out, NULL, 0);
+    assert_int_equal(next(s).type, MSG_DONE);
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_COMMITTED);
+    assert_int_equal(message_get_totals(&f, &t, &e), 0);
+    assert_int_equal(t.entries, 2);
+    hang_up(s);
+    assert_int_equal(serve(s), 0);
+    open_store(s, 0);
+    scan_store(s);
+    list(s, &(struct message_list){true, t.entries, t.shared});
+    listing_is(s, true);
+    struct message_list again = list_ends(s);
+    assert_true(digest_same(&again.shared, &t.shared));
+}
+
 /* E2: a coordinator that goes away at any point leaves the store as it was. */
 static void the_coordinator_goes_away(void **state)
 {
@@ -346,7 +477,8 @@ int main(void)
         TEST(scan_before_open), TEST(apply_before_scan), TEST(apply_in_a_dry_run), TEST(a_gap_in_the_sequence),
         TEST(a_lender_that_lent_nothing), TEST(lend_without_a_descriptor), TEST(data_without_credit),
         TEST(unknown_type), TEST(hostile_paths), TEST(a_file_outside_the_manifest),
-        TEST(a_bundle_with_another_object), TEST(the_coordinator_goes_away),
+        TEST(a_bundle_with_another_object), TEST(listings), TEST(a_malformed_list), TEST(committed_totals),
+        TEST(the_coordinator_goes_away),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }

@@ -48,8 +48,8 @@ static void flags(void **state)
     (void)state;
     struct words w;
     struct options o;
-    good(&w, &o, "-nc --through A --stats B -v");
-    assert_true(o.dry_run && o.checksum && o.through && o.stats && o.verbose);
+    good(&w, &o, "-nc --through A --stats B -v --no-cache");
+    assert_true(o.dry_run && o.checksum && o.through && o.stats && o.verbose && o.no_cache);
     assert_false(o.quiet || o.help || o.version);
     assert_int_equal(o.operands, 2);
     assert_string_equal(o.operand[0], "A");
@@ -69,10 +69,11 @@ static void values(void **state)
     (void)state;
     struct words w;
     struct options o;
-    good(&w, &o, "--config=a.conf --group 2 --group=x --adopt m1 --adopt m2 --state-dir /s --fsync always "
+    good(&w, &o, "--config=a.conf --group 2 --group=x --adopt m1 --adopt m2 --state-dir /s --cache-dir /c --fsync always "
                  "--timeout 5m --threads 7 --color --format=mtree --no-progress");
     assert_string_equal(o.config, "a.conf");
     assert_string_equal(o.state_dir, "/s");
+    assert_string_equal(o.cache_dir, "/c");
     assert_int_equal(o.group.n, 2);
     assert_string_equal(o.group.item[0], "2");
     assert_string_equal(o.group.item[1], "x");

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -26,6 +27,8 @@
 static char world[] = "/tmp/test_run.XXXXXX";
 
 /* ---- a fake agent's vocabulary ---- */
+
+static const struct uuid fake_id = {{0xfa, 0x4e}};
 
 struct fake {
     struct wire_in in;
@@ -63,7 +66,7 @@ static void fake_opened(struct fake *f)
 {
     struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT, .caps = 7, .group = ""};
     fake_await(f, MSG_OPEN);
-    uuid_random(&m.id);
+    m.id = fake_id;
     message_put_opened(&f->out, &m, NULL);
     wire_out_flush(&f->out);
 }
@@ -302,8 +305,156 @@ static int data_for_nothing(int fd, void *member)
     return fake_end(&f);
 }
 
+/* ---- those who lie about what they had told the last time; see seed_cache for what that was ---- */
+
+static struct fake named(int fd)
+{
+    struct fake f;
+    struct message_list m;
+    struct err e;
+    struct manifest_totals t = {.entries = 7};
+    fake_open(&f, fd);
+    fake_opened(&f);
+    fake_scanned(&f, &t);
+    struct frame list = fake_await(&f, MSG_LIST);
+    if (message_get_list(&list, &m, &e) < 0 || !m.named)
+        _exit(4); /* then nobody waits for the difference, and the test fails */
+    return f;
+}
+
+static int differs(int fd, const void *piece, size_t n)
+{
+    struct manifest_totals t = {.entries = 7};
+    struct fake f = named(fd);
+    message_put_listing(&f.out, true);
+    if (n)
+        wire_out_frame(&f.out, MSG_DIFF, 0, piece, n);
+    message_put_totals(&f.out, MSG_LIST_END, &t);
+    return fake_end(&f);
+}
+
+static int difference_to_nothing(int fd, void *member)
+{
+    (void)member;
+    struct manifest_totals t = {.entries = 1};
+    struct fake f;
+    fake_open(&f, fd);
+    fake_opened(&f);
+    fake_scanned(&f, &t);
+    fake_await(&f, MSG_LIST);
+    message_put_listing(&f.out, true);
+    message_put_totals(&f.out, MSG_LIST_END, &t);
+    return fake_end(&f);
+}
+
+static int difference_to_another(int fd, void *member)
+{
+    (void)member;
+    return differs(fd, NULL, 0);
+}
+
+static int difference_of_garbage(int fd, void *member)
+{
+    (void)member;
+    return differs(fd, "\xff\xff\xff\xff", 4);
+}
+
+static int difference_takes_what_is_not_there(int fd, void *member)
+{
+    (void)member;
+    return differs(fd, "\0\4nope", 6);
+}
+
+static int difference_out_of_order(int fd, void *member)
+{
+    (void)member;
+    return differs(fd, "\0\1b\0\1a", 6);
+}
+
+static int difference_empty_pieces(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    message_put_listing(&f.out, true);
+    for (int i = 0; i < 1000; i++)
+        wire_out_frame(&f.out, MSG_DIFF, 0, NULL, 0);
+    return fake_end(&f);
+}
+
+static int block_in_a_difference(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    message_put_listing(&f.out, true);
+    wire_out_frame(&f.out, MSG_BLOCK, 0, "\1", 1);
+    return fake_end(&f);
+}
+
+static int difference_in_a_whole(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    message_put_listing(&f.out, false);
+    wire_out_frame(&f.out, MSG_DIFF, 0, "\0\1a", 3);
+    return fake_end(&f);
+}
+
+static int listing_twice(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    message_put_listing(&f.out, true);
+    message_put_listing(&f.out, true);
+    return fake_end(&f);
+}
+
+static int block_without_listing(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    wire_out_frame(&f.out, MSG_BLOCK, 0, "\1", 1);
+    return fake_end(&f);
+}
+
+static int dies_in_a_difference(int fd, void *member)
+{
+    (void)member;
+    struct fake f = named(fd);
+    message_put_listing(&f.out, true);
+    wire_out_flush(&f.out);
+    return 0;
+}
+
+/* The coordinator's copy is cut behind its back: that is no fault of the member's, which is asked again. */
+static int copy_is_cut(int fd, void *member)
+{
+    (void)member;
+    struct manifest_totals t = {.shared = digest_of("", 0)};
+    struct message_list m;
+    struct err e;
+    struct fake f = named(fd);
+    char *command = mem_printf("truncate -s 70 %s/cache/fa*.manifest", world);
+    if (system(command) != 0)
+        return 1;
+    message_put_listing(&f.out, true);
+    message_put_totals(&f.out, MSG_LIST_END, &t);
+    wire_out_flush(&f.out);
+    struct frame list = fake_await(&f, MSG_LIST);
+    if (message_get_list(&list, &m, &e) < 0 || m.named)
+        return 1;
+    command = mem_printf("touch %s/asked-again", world);
+    if (system(command) != 0)
+        return 1;
+    message_put_listing(&f.out, false);
+    message_put_totals(&f.out, MSG_LIST_END, &t);
+    wire_out_flush(&f.out);
+    fake_await(&f, MSG_APPLY);
+    return 1;
+}
+
 /* E2: a real agent behind a line that is cut after so many bytes of what it says. */
 static size_t cut_after;
+static size_t *counted; /* bytes that it said in all; shared with the child that counts */
 
 static void relay(int line, int inner, int outer)
 {
@@ -318,6 +469,7 @@ static void relay(int line, int inner, int outer)
         if (n < 0 || (p[1].revents && n == 0) || (n > 0 && write(line, bytes, (size_t)n) != n))
             return;
         left -= (size_t)n;
+        *counted += (size_t)n;
     }
 }
 
@@ -415,11 +567,40 @@ static void on_trouble(void *ctx, const struct sos_trouble *t)
     heard.named_fake |= t->error && t->member && strcmp(t->member, "fake") == 0;
 }
 
+/* What the fake member is said to have told the last time. */
+static void seed_cache(void)
+{
+    static const struct manifest_head head = {.algo = DIGEST_XXH3_128};
+    char *dir = mem_printf("%s/cache", world), *where = mem_printf("%s/fake", world);
+    struct cache *c = cache_new(dir, &fake_id, where, true);
+    struct manifest_writer *w = manifest_writer_new(-1, &head);
+    struct manifest_totals t;
+    struct err e;
+    cache_begin(c);
+    for (int i = 0; i < 2; i++) {
+        struct entry at = {.path = i ? "b" : "a", .path_len = 1, .kind = ENTRY_DIR, .mode = 0755};
+        cache_put(c, &at);
+        assert_int_equal(manifest_writer_put(w, &at, &e), 0);
+    }
+    assert_int_equal(manifest_writer_end(w, &t, &e), 0);
+    cache_keep(c, &t);
+    assert_true(cache_find(c, &t));
+    manifest_writer_free(w);
+    cache_free(c);
+    free(dir);
+    free(where);
+}
+
+static struct {
+    const char *cache; /* directory below the world; NULL: none */
+    bool dry_run;
+} how;
+
 static enum sos_status run_world(bool through, unsigned timeout)
 {
     struct groups g = {0};
     struct err e;
-    char *name[3] = {"a", "b", "fake"};
+    char *name[3] = {"a", "b", "fake"}, *dir = how.cache ? mem_printf("%s/%s", world, how.cache) : NULL;
     for (int i = 0; i < 3; i++) {
         struct address where;
         char *path = mem_printf("%s/%s", world, name[i]);
@@ -431,11 +612,16 @@ static enum sos_status run_world(bool through, unsigned timeout)
     sos_options_init(&options);
     options.timeout = timeout;
     options.through = through;
+    options.dry_run = how.dry_run;
+    options.cache_dir = dir;
+    options.no_cache = !dir;
     struct sos_callbacks callbacks = {.trouble = on_trouble};
-    struct run r = {.group = &g.group[0], .body = body, .options = &options, .callbacks = &callbacks};
+    struct run r = {.group = &g.group[0], .body = body, .options = &options, .callbacks = &callbacks,
+                    .cache_all = true};
     memset(&heard, 0, sizeof heard);
     enum sos_status status = run_group(&r);
     groups_free(&g);
+    free(dir);
     return status;
 }
 
@@ -443,6 +629,7 @@ static void others_in_step(int (*fake)(int fd, void *member))
 {
     the_fake = fake;
     for (int through = 0; through < 2; through++) {
+        how.cache = through ? "cache" : NULL;
         assert_int_equal(run_world(through, 2), SOS_PARTIAL);
         assert_true(heard.named_fake);
         assert_true(holds("a", "from-b", "beta"));
@@ -454,6 +641,112 @@ static void others_in_step(int (*fake)(int fd, void *member))
     }
 }
 
+/* The same where the fake member's last manifest is known. */
+static void others_in_step_with_cache(int (*fake)(int fd, void *member))
+{
+    the_fake = fake;
+    how.cache = "cache";
+    seed_cache();
+    assert_int_equal(run_world(false, 2), SOS_PARTIAL);
+    assert_true(heard.named_fake);
+    assert_true(holds("a", "from-b", "beta"));
+    assert_true(holds("b", "from-a", "alpha"));
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    if (fake == copy_is_cut)
+        shell("rm %1$s/asked-again");
+    shell("ls %1$s/cache/*.new 2>/dev/null && exit 1; exit 0"); /* nothing half done stays behind */
+}
+
+/* ---- what a listing costs ---- */
+
+#define OBJECTS 10000
+
+/* Bytes that the counted member said in a run that succeeds. */
+static size_t said(void)
+{
+    *counted = 0;
+    assert_int_equal(run_world(false, 20), SOS_OK);
+    return *counted;
+}
+
+static void in_step(void)
+{
+    shell("diff -r -x .sos-sync %1$s/a %1$s/b && diff -r -x .sos-sync %1$s/a %1$s/fake");
+}
+
+static void three_changes(int turn)
+{
+    char *text = mem_printf("turn %d", turn), *name = mem_printf("d7/new-%d", turn);
+    write_file("fake", "d3/f33", text);
+    write_file("fake", name, text);
+    write_file("a", "d5/f55", text);
+    free(text);
+    free(name);
+}
+
+static void a_difference_is_cheap(void **state)
+{
+    (void)state;
+    const size_t whole = 10 * OBJECTS, cheap = 8192;
+    int turn = 0;
+    the_fake = cut_off;
+    cut_after = SIZE_MAX;
+    how.cache = "cache";
+    shell("cd %1$s/fake && mkdir d0 d1 d2 d3 d4 d5 d6 d7 d8 d9 && "
+          "for i in $(seq 9990); do echo d$((i / 1000))/f$i; done | xargs touch -d @1700000000 && "
+          "cp -a d? ../a && cp -a d? ../b");
+    assert_true(said() > whole); /* and much is recorded then */
+    in_step();
+    for (int i = 0; i < 3; i++) { /* what each run makes of the copy is what the next one names */
+        three_changes(turn++);
+        assert_true(said() < cheap);
+        in_step();
+    }
+    shell("rm %1$s/fake/d1/f1111 && rm -r %1$s/a/d9"); /* restored: operations for all */
+    assert_true(said() < cheap);
+    in_step();
+    three_changes(turn++);
+    assert_true(said() < cheap);
+
+    how.dry_run = true; /* reads the copies, and leaves them alone */
+    three_changes(turn++);
+    shell("ls -liR --time-style=full-iso %1$s/cache >%1$s/before");
+    assert_true(said() < cheap);
+    shell("ls -liR --time-style=full-iso %1$s/cache | cmp - %1$s/before");
+    how.dry_run = false;
+    assert_true(said() < cheap);
+    in_step();
+
+    shell("rm -r %1$s/cache");
+    three_changes(turn++);
+    assert_true(said() > whole);
+    in_step();
+    three_changes(turn++);
+    assert_true(said() < cheap);
+
+    shell("for f in %1$s/cache/*; do printf x | dd of=$f bs=1 seek=20000 conv=notrunc status=none; done");
+    three_changes(turn++);
+    assert_true(said() > whole);
+    in_step();
+
+    how.cache = "other"; /* another driver, which knows nothing yet */
+    three_changes(turn++);
+    assert_true(said() > whole);
+    in_step();
+    how.cache = "cache"; /* whose run this one has missed */
+    three_changes(turn++);
+    assert_true(said() > whole);
+    in_step();
+    three_changes(turn++);
+    assert_true(said() < cheap);
+    how.cache = NULL;
+    shell("ls -liR --time-style=full-iso %1$s/cache >%1$s/before");
+    three_changes(turn++);
+    assert_true(said() > whole);
+    shell("ls -liR --time-style=full-iso %1$s/cache | cmp - %1$s/before");
+    in_step();
+}
+
 static void cut_at_every_point(void **state)
 {
     (void)state;
@@ -461,6 +754,7 @@ static void cut_at_every_point(void **state)
     bool whole = false;
     for (cut_after = 0; !whole; cut_after += cut_after < 400 ? 7 : 61) {
         assert_true(cut_after < 100000);
+        how.cache = cut_after % 3 ? "cache" : NULL;
         enum sos_status status = run_world(cut_after % 2, 10);
         assert_true(status == SOS_OK || status == SOS_PARTIAL);
         assert_true(holds("a", "from-b", "beta") && holds("b", "from-a", "alpha"));
@@ -480,6 +774,8 @@ static void cut_at_every_point(void **state)
 
 #define FAKE(name) \
     static void test_##name(void **state) { (void)state; others_in_step(name); }
+#define CACHED(name) \
+    static void test_##name(void **state) { (void)state; others_in_step_with_cache(name); }
 FAKE(dies_at_once)
 FAKE(killed)
 FAKE(banner)
@@ -499,6 +795,18 @@ FAKE(done_too_much)
 FAKE(dies_in_transfer)
 FAKE(credit_for_nothing)
 FAKE(data_for_nothing)
+FAKE(difference_to_nothing)
+CACHED(difference_to_another)
+CACHED(difference_of_garbage)
+CACHED(difference_takes_what_is_not_there)
+CACHED(difference_out_of_order)
+CACHED(difference_empty_pieces)
+CACHED(block_in_a_difference)
+CACHED(difference_in_a_whole)
+CACHED(listing_twice)
+CACHED(block_without_listing)
+CACHED(dies_in_a_difference)
+CACHED(copy_is_cut)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, make_world, remove_world)
 
@@ -509,7 +817,15 @@ int main(void)
         TEST(half_a_frame), TEST(out_of_turn), TEST(unknown_message), TEST(says_failed),
         TEST(garbage_block), TEST(dotdot), TEST(list_cut), TEST(list_lies_about_totals), TEST(endless),
         TEST(done_too_much), TEST(dies_in_transfer), TEST(credit_for_nothing), TEST(data_for_nothing),
+        TEST(difference_to_nothing), TEST(difference_to_another), TEST(difference_of_garbage),
+        TEST(difference_takes_what_is_not_there), TEST(difference_out_of_order), TEST(difference_empty_pieces),
+        TEST(block_in_a_difference), TEST(difference_in_a_whole), TEST(listing_twice), TEST(block_without_listing),
+        TEST(dies_in_a_difference), TEST(copy_is_cut),
+        cmocka_unit_test_setup_teardown(a_difference_is_cheap, make_world, remove_world),
         cmocka_unit_test_setup_teardown(cut_at_every_point, make_world, remove_world),
     };
+    counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (counted == MAP_FAILED)
+        return 1;
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }

@@ -121,7 +121,7 @@ static void descriptors_travel_with_their_frame(void **state)
     assert_int_equal(pipe2(fd, O_CLOEXEC), 0);
     struct stat want, got;
     assert_int_equal(fstat(fd[0], &want), 0);
-    wire_out_frame(&l.out, MSG_LIST, 0, NULL, 0);
+    message_put_list(&l.out, &(struct message_list){0});
     assert_int_equal(wire_out_pass(&l.out, fd[0]), 0);
     message_put_number(&l.out, MSG_LEND, 0, 7);
     wire_out_frame(&l.out, MSG_BYE, 0, NULL, 0);
@@ -269,6 +269,61 @@ static void scanned_round_trip(void **state)
     close_line(&l);
 }
 
+static void listing_round_trip(void **state)
+{
+    (void)state;
+    struct line l;
+    struct message_list want = {true, 1ull << 40, digest_of("x", 1)}, got;
+    struct manifest_totals totals = {5, 2, 3, 1ull << 50, digest_of("y", 1)}, back;
+    bool difference;
+    struct err e;
+    open_line(&l);
+    message_put_list(&l.out, &want);
+    struct frame f = carry(&l);
+    assert_int_equal(message_get_list(&f, &got, &e), 0);
+    assert_true(got.named && got.entries == want.entries && digest_same(&got.shared, &want.shared));
+    message_put_list(&l.out, &(struct message_list){0});
+    f = carry(&l);
+    assert_int_equal(rd_left(&f.body), 1);
+    assert_int_equal(message_get_list(&f, &got, &e), 0);
+    assert_false(got.named);
+    for (int i = 0; i < 2; i++) {
+        message_put_listing(&l.out, i);
+        f = carry(&l);
+        assert_int_equal(message_get_listing(&f, &difference, &e), 0);
+        assert_int_equal(difference, i);
+    }
+    message_put_totals(&l.out, MSG_COMMITTED, &totals);
+    f = carry(&l);
+    assert_int_equal(f.type, MSG_COMMITTED);
+    assert_int_equal(message_get_totals(&f, &back, &e), 0);
+    assert_true(back.bytes == totals.bytes && digest_same(&back.shared, &totals.shared));
+    close_line(&l);
+}
+
+static void listing_refused(void **state)
+{
+    (void)state;
+    uint8_t body[32] = {1, 5};
+    struct message_list m;
+    struct manifest_totals t;
+    bool difference;
+    struct err e;
+    for (size_t n = 0; n < sizeof body; n++) {
+        struct frame f = {MSG_LIST, 0, rd_of(body, n)};
+        assert_int_equal(message_get_list(&f, &m, &e), n == 1 + 1 + 16 ? 0 : ERR_PROTO);
+        f = (struct frame){MSG_COMMITTED, 0, rd_of(body, n)};
+        assert_int_equal(message_get_totals(&f, &t, &e), ERR_PROTO);
+    }
+    static const uint8_t bad[] = {2, 0};
+    struct frame f = {MSG_LIST, 0, rd_of(bad, 1)};
+    assert_int_equal(message_get_list(&f, &m, &e), ERR_PROTO);
+    f = (struct frame){MSG_LISTING, 0, rd_of(bad, 1)};
+    assert_int_equal(message_get_listing(&f, &difference, &e), ERR_PROTO);
+    f = (struct frame){MSG_LISTING, 0, rd_of(bad + 1, 0)};
+    assert_int_equal(message_get_listing(&f, &difference, &e), ERR_PROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +332,7 @@ int main(void)
         cmocka_unit_test(apply_round_trip),       cmocka_unit_test(apply_refused),
         cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
         cmocka_unit_test(scanned_round_trip),
+        cmocka_unit_test(listing_round_trip),     cmocka_unit_test(listing_refused),
     };
     return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
 }
