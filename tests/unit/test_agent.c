@@ -145,8 +145,7 @@ static void open_store(struct session *s, unsigned flags)
 
 static void scan_store(struct session *s)
 {
-    struct message_scan m = {.group = "g", .group_len = 1};
-    uuid_random(&m.id);
+    struct message_scan m = {.id = {{5, 7}}, .group = "g", .group_len = 1};
     message_put_scan(&s->out, &m);
     assert_int_equal(next(s).type, MSG_SCANNED);
     int fd = wire_in_take_fd(&s->in);
