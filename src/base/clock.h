@@ -13,6 +13,7 @@ struct stamp {
 
 struct stamp clock_now(void);     /* wall clock: only for records and ties */
 int64_t clock_mono_ms(void);      /* monotonic milliseconds: for timeouts and rates */
+int64_t clock_mono_ns(void);      /* the same in nanoseconds: to measure short work */
 int clock_cmp(struct stamp a, struct stamp b);
 bool clock_within(struct stamp a, struct stamp b, int64_t seconds); /* |a - b| <= seconds, or a later than b */
 
