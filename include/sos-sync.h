@@ -110,6 +110,9 @@ struct sos_callbacks {
 
 enum sos_fsync { SOS_FSYNC_BATCH, SOS_FSYNC_ALWAYS, SOS_FSYNC_NONE };
 
+/* Of content on its way between members. Automatic: where the link is slower than the compressor. */
+enum sos_compress { SOS_COMPRESS_AUTO, SOS_COMPRESS_ALWAYS, SOS_COMPRESS_NEVER };
+
 struct sos_filter_rule {
     bool include;
     const char *pattern; /* rsync's meaning: see FILTER RULES in sos-sync(1) */
@@ -120,6 +123,7 @@ struct sos_options {
     bool checksum;           /* rehash everything */
     bool through;            /* content goes through the coordinator even between local members, as between remote ones */
     enum sos_fsync fsync;
+    enum sos_compress compress;
     unsigned timeout;        /* seconds of silence after which a member is given up; 0: never */
     unsigned threads;        /* for each agent's hashing; 0: as many as there are cores */
     const char *state_dir;   /* NULL: .sos-sync/ in each store */

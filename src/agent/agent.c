@@ -18,9 +18,10 @@
 
 int agent_flush(struct agent *a, struct err *e)
 {
-    if (wire_out_flush(&a->out) < 0)
-        return err_sys(e, "writing to the coordinator");
-    return 0;
+    int64_t began = clock_mono_ns();
+    int rc = wire_out_flush(&a->out);
+    a->link.waited += clock_mono_ns() - began;
+    return rc < 0 ? err_sys(e, "writing to the coordinator") : 0;
 }
 
 /* ---- taking messages in ---- */
@@ -67,6 +68,7 @@ static int take_frame(struct agent *a, struct frame *f, struct err *e)
     case MSG_CREDIT:
         return outgoing_credit(a, f, e);
     case MSG_DATA:
+    case MSG_DATA_Z:
         return incoming_data(a, f, e);
     case MSG_DATA_END:
         return incoming_data_end(a, f, e);
@@ -93,6 +95,18 @@ static int take_frames(struct agent *a, struct err *e)
     return rc;
 }
 
+/* poll for input; time that passes counts as waiting for the link while that holds up what is to be sent. */
+static int await(struct agent *a, bool block)
+{
+    struct pollfd p = {.fd = a->in.fd, .events = POLLIN};
+    if (!block)
+        return poll(&p, 1, 0);
+    int64_t *spent = outgoing_starves(a) ? &a->link.waited : &a->link.idle, began = clock_mono_ns();
+    int n = poll(&p, 1, HEARTBEAT_MS);
+    *spent += clock_mono_ns() - began;
+    return n;
+}
+
 int agent_pump(struct agent *a, bool wait, struct err *e)
 {
     int sent = outgoing_work(a, e);
@@ -104,8 +118,7 @@ int agent_pump(struct agent *a, bool wait, struct err *e)
         if (rc < 0)
             return rc;
     }
-    struct pollfd p = {.fd = a->in.fd, .events = POLLIN};
-    int n = poll(&p, 1, block ? HEARTBEAT_MS : 0);
+    int n = await(a, block);
     if (n == 0 && block)
         message_put_progress(&a->out, &(struct message_progress){0, 0});
     if (n <= 0)
@@ -172,6 +185,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     a->root = a->options->root ? mem_strdup(a->options->root) : mem_strndup(m.root, m.root_len);
     a->state_dir = m.state_dir_len ? mem_strndup(m.state_dir, m.state_dir_len) : NULL;
     a->dry_run = m.flags & OPEN_DRY_RUN;
+    a->squeeze = (enum squeeze_mode)m.compress;
     struct store_options o = {
         .root = a->root,
         .state_dir = a->state_dir,

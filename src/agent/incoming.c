@@ -8,16 +8,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RUN_HEAD 5u /* in front of what waits: u8 MSG_DATA or MSG_DATA_Z, u32 length */
+
 /*
- * A channel on which we are a target. Bytes wait in data until the bundle's reader pulls them; how many may
- * wait is what we granted, so a fast source cannot make us swell.
+ * A channel on which we are a target. Bytes wait in data, as they came, until the bundle's reader pulls
+ * them; how many may wait is what we granted, so a fast source cannot make us swell. They wait in runs: one
+ * squeezed piece, or any number of others.
  */
 struct incoming {
     struct agent *agent;
     uint16_t channel;
     struct archive_in *archive;
     struct buf data;       /* arrived */
-    struct buf handed;     /* given to the reader: must stay until the next pull */
+    size_t last;           /* where the last run begins in it */
+    size_t waiting;        /* bytes in it for which no credit was granted yet */
+    struct buf handed;     /* being given to the reader: must stay until the pull after the last run */
+    struct rd runs;        /* of it, not given yet */
+    struct buf unpacked;   /* given: what was squeezed */
+    struct unsqueezer *unsqueezer; /* NULL before the first squeezed run */
     uint64_t granted, arrived;
     const uint8_t *rest;   /* of what was handed out: bytes of the next patch */
     size_t rest_len;
@@ -48,10 +56,30 @@ static void grant(struct incoming *in, uint64_t n)
     message_put_number(&in->agent->out, MSG_CREDIT, in->channel, n);
 }
 
+/* Nobody will pull what waits, and the bundle's other targets must not lack credit for that. */
 static void breaks(struct incoming *in, const char *why)
 {
     if (!in->broken)
         in->broken = mem_strdup(why);
+    if (in->waiting > 0)
+        grant(in, in->waiting);
+    in->waiting = in->data.len = 0;
+}
+
+static void keep(struct incoming *in, uint8_t type, const void *p, size_t n)
+{
+    uint8_t *last = in->data.len ? in->data.data + in->last : NULL;
+    if (last && type == MSG_DATA && last[0] == MSG_DATA) {
+        size_t len = in->data.len - in->last - RUN_HEAD + n;
+        for (unsigned i = 0; i < 4; i++)
+            last[1 + i] = (uint8_t)(len >> (8 * i));
+    } else {
+        in->last = in->data.len;
+        buf_u8(&in->data, type);
+        buf_u32(&in->data, (uint32_t)n);
+    }
+    buf_put(&in->data, p, n);
+    in->waiting += n;
 }
 
 int incoming_data(struct agent *a, struct frame *f, struct err *e)
@@ -63,10 +91,12 @@ int incoming_data(struct agent *a, struct frame *f, struct err *e)
     in->arrived += n;
     if (in->arrived > in->granted || in->ended)
         return err_set(e, ERR_PROTO, "data without credit on channel %u", f->channel);
+    if (n == 0 && f->type == MSG_DATA_Z)
+        return err_set(e, ERR_PROTO, "an empty piece on channel %u", f->channel);
     if (in->broken)
-        grant(in, n); /* nobody will pull it, and the bundle's other targets must not wait for us */
-    else
-        buf_put(&in->data, f->body.p, n);
+        grant(in, n); /* as breaks says */
+    else if (n > 0)
+        keep(in, f->type, f->body.p, n);
     return 0;
 }
 
@@ -84,34 +114,52 @@ int incoming_data_end(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
-/* What waits is handed out, and as much may come again. 1, or 0 when nothing waits. */
-static int hand_out(struct incoming *in)
+/* What waits becomes runs to be given, and as much may come again. False: nothing waits. */
+static bool take_runs(struct incoming *in)
 {
     if (in->data.len == 0)
-        return 0;
+        return false;
     struct buf spare = in->handed;
     in->handed = in->data;
     spare.len = 0;
     in->data = spare;
-    grant(in, in->handed.len);
-    return 1;
+    in->runs = rd_of(in->handed.data, in->handed.len);
+    if (in->waiting > 0)
+        grant(in, in->waiting);
+    in->waiting = 0;
+    return true;
+}
+
+/* The next run, as it was before it was squeezed. Its length, or an error. */
+static ssize_t give(struct incoming *in, const void **p, struct err *e)
+{
+    uint8_t type = rd_u8(&in->runs);
+    size_t n = rd_u32(&in->runs);
+    *p = rd_bytes(&in->runs, n);
+    if (type == MSG_DATA)
+        return (ssize_t)n;
+    if (!in->unsqueezer)
+        in->unsqueezer = unsqueezer_new();
+    in->unpacked.len = 0;
+    int rc = unsqueeze(in->unsqueezer, *p, n, &in->unpacked, e);
+    *p = in->unpacked.data;
+    return rc < 0 ? rc : (ssize_t)in->unpacked.len;
 }
 
 /* Waits for bytes: the agent goes on serving others meanwhile, so two agents that wait for each other cannot lock up. */
 static ssize_t pull(void *ctx, const void **p, struct err *e)
 {
     struct incoming *in = ctx;
-    while (in->data.len == 0 && !in->ended && !in->broken) {
+    while (rd_left(&in->runs) == 0 && !take_runs(in)) {
+        if (in->broken || in->cut)
+            return err_set(e, ERR_FORMAT, "%s", in->broken ? in->broken : in->cut);
+        if (in->ended)
+            return 0;
         int rc = agent_pump(in->agent, true, e);
         if (rc < 0)
             return rc;
     }
-    if (in->data.len == 0 && (in->broken || in->cut))
-        return err_set(e, ERR_FORMAT, "%s", in->broken ? in->broken : in->cut);
-    in->handed.len = 0;
-    hand_out(in);
-    *p = in->handed.data;
-    return (ssize_t)in->handed.len;
+    return give(in, p, e);
 }
 
 int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
@@ -126,12 +174,18 @@ int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
 
 int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n)
 {
-    struct err ignored;
-    struct incoming *in = open_channel(a, channel, &ignored);
-    if (!in || !hand_out(in))
-        return !in || in->ended || in->broken ? -1 : 0;
-    *p = in->handed.data;
-    *n = in->handed.len;
+    struct err why;
+    struct incoming *in = open_channel(a, channel, &why);
+    if (!in || in->broken)
+        return -1;
+    if (rd_left(&in->runs) == 0 && !take_runs(in))
+        return in->ended ? -1 : 0;
+    ssize_t got = give(in, p, &why);
+    if (got < 0) {
+        breaks(in, why.msg);
+        return -1;
+    }
+    *n = (size_t)got;
     return 1;
 }
 
@@ -292,6 +346,8 @@ void incoming_free_all(struct agent *a)
             archive_in_free(in->archive);
         buf_free(&in->data);
         buf_free(&in->handed);
+        buf_free(&in->unpacked);
+        unsqueezer_free(in->unsqueezer);
         free(in->broken);
         free(in->cut);
         free(in);

@@ -1,5 +1,6 @@
 #include "agent/outgoing.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static struct outgoing *open_channel(struct agent *a, uint16_t channel, enum out
     o->channel = channel;
     o->fd = -1;
     o->last = &o->first;
+    o->squeezer = squeezer_new(a->squeeze);
     a->outgoing.at[a->outgoing.n++] = o;
     return o;
 }
@@ -131,9 +133,32 @@ static int fill(struct agent *a, struct outgoing *o, struct err *e)
     return any;
 }
 
+_Static_assert(MSG_DATA_MAX == SQUEEZE_PIECE_MAX, "a DATA frame is a piece");
+_Static_assert(MSG_WINDOW > 4 * (SQUEEZE_PIECE_MAX + SQUEEZE_GROWTH), "waiting for this much credit is short");
+
+/* What a piece takes is known once it is squeezed, and then it must go: there must be credit for the worst. */
+static bool has_credit(struct agent *a, struct outgoing *o)
+{
+    struct squeeze_time at = {clock_mono_ns() - a->link.idle, a->link.waited};
+    o->squeeze = squeezer_wants(o->squeezer, at);
+    return o->credit >= (o->squeeze ? SQUEEZE_PIECE_MAX + SQUEEZE_GROWTH : 1);
+}
+
+static void send_piece(struct agent *a, struct outgoing *o, size_t n)
+{
+    struct buf *b = wire_out_begin(&a->out, o->squeeze ? MSG_DATA_Z : MSG_DATA, o->channel);
+    size_t before = b->len;
+    const uint8_t *piece = o->bytes.data + o->bytes_sent;
+    if (!squeezer_piece(o->squeezer, piece, n, b))
+        buf_put(b, piece, n);
+    o->credit -= (int64_t)(b->len - before);
+    o->bytes_sent += n;
+    wire_out_end(&a->out);
+}
+
 static int work_channel(struct agent *a, struct outgoing *o, struct err *e)
 {
-    if (o->ended || o->credit <= 0)
+    if (o->ended || !has_credit(a, o))
         return 0;
     int rc = fill(a, o, e);
     if (rc < 0)
@@ -143,19 +168,28 @@ static int work_channel(struct agent *a, struct outgoing *o, struct err *e)
         n = MSG_DATA_MAX;
     if (n > (uint64_t)o->credit)
         n = (size_t)o->credit;
-    if (n > 0) {
-        wire_out_frame(&a->out, MSG_DATA, o->channel, o->bytes.data + o->bytes_sent, n);
-        o->credit -= (int64_t)n;
-        o->bytes_sent += n;
-    }
+    if (n > 0)
+        send_piece(a, o, n);
     if (o->bytes_sent == o->bytes.len)
         o->bytes.len = o->bytes_sent = 0;
     if (o->bytes.len == 0 && o->finished) {
         message_put_text(&a->out, MSG_DATA_END, o->channel, "");
         o->ended = true;
+        squeezer_free(o->squeezer);
+        o->squeezer = NULL;
         return 1;
     }
     return n > 0 || rc > 0;
+}
+
+bool outgoing_starves(struct agent *a)
+{
+    for (size_t i = 0; i < a->outgoing.n; i++) {
+        struct outgoing *o = a->outgoing.at[i];
+        if (!o->ended && (o->bytes.len > o->bytes_sent || o->in_object || o->first) && !has_credit(a, o))
+            return true;
+    }
+    return false;
 }
 
 int outgoing_work(struct agent *a, struct err *e)
@@ -184,6 +218,7 @@ void outgoing_free_all(struct agent *a)
         if (o->fd >= 0)
             close(o->fd);
         buf_free(&o->bytes);
+        squeezer_free(o->squeezer);
         free(o->name);
         patching_free(o->patching);
         signing_free(o->signing);

@@ -29,6 +29,8 @@ struct outgoing {
     int64_t credit;
     struct buf bytes;            /* made, not yet sent */
     size_t bytes_sent;
+    struct squeezer *squeezer;
+    bool squeeze;                /* what it said last */
     struct wanted *first, **last;
     bool ending, ended;
     bool finished;               /* all bytes are made */

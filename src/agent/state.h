@@ -4,6 +4,7 @@
 
 #include "agent/agent.h"
 #include "object/archive.h"
+#include "object/squeeze.h"
 #include "store/store.h"
 #include "wire/message.h"
 
@@ -39,6 +40,8 @@ struct agent {
     uint64_t window;           /* bytes that we grant to a channel at first */
     uint64_t literal;          /* bytes of content that came by streams */
     int64_t last_progress;     /* ms */
+    enum squeeze_mode squeeze; /* of the bundles that we give */
+    struct { int64_t waited, idle; } link; /* ns: until it took more; for something to do */
     char path[PATH_LEN_MAX + 1];
     struct digest digests[MSG_HAVE_MAX];
     uint8_t had[MSG_HAVE_MAX]; /* enum store_have */
@@ -60,11 +63,13 @@ int outgoing_end(struct agent *a, struct frame *f, struct err *e);      /* SEND_
 int outgoing_credit(struct agent *a, struct frame *f, struct err *e);   /* CREDIT */
 /* Sends one piece on every channel that has work and credit. 1 when something was sent, 0, or an error. */
 int outgoing_work(struct agent *a, struct err *e);
+/* Is there something to send for which a channel lacks credit? */
+bool outgoing_starves(struct agent *a);
 void outgoing_free_all(struct agent *a);
 
 /* ---- incoming.c: the target's side ---- */
 
-int incoming_data(struct agent *a, struct frame *f, struct err *e);     /* DATA */
+int incoming_data(struct agent *a, struct frame *f, struct err *e);     /* DATA, DATA_Z */
 int incoming_data_end(struct agent *a, struct frame *f, struct err *e); /* DATA_END */
 /* Carries out an operation whose content comes by channel: from a bundle, or as a patch. */
 int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);

@@ -110,6 +110,7 @@ static struct sos_options run_options(const struct options *o)
     run.checksum = o->checksum;
     run.through = o->through;
     run.fsync = (enum sos_fsync)o->fsync;
+    run.compress = (enum sos_compress)o->compress;
     if (o->timeout >= 0)
         run.timeout = (unsigned)o->timeout;
     run.threads = o->threads;

@@ -267,6 +267,10 @@ static const struct row table[] = {
      .help = "log in with this private key; may be given several times"},
     {0, "bwlimit", "RATE", .commands = S, .take = take_rate, AT(bwlimit),
      .help = "KiB a second (or with M, G) over all links to other machines; 0: no limit"},
+    {'z', "compress", .commands = S, .take = take_fixed, AT(compress), .to = SOS_COMPRESS_ALWAYS,
+     .help = "compress all content on its way, not only where the link is slower than that"},
+    {0, "no-compress", .commands = S, .take = take_fixed, AT(compress), .to = SOS_COMPRESS_NEVER,
+     .help = "compress nothing"},
     {0, "adopt", "MEMBER", .commands = S, .take = take_list, AT(adopt),
      .help = "accept this member's store though another was expected; may be given several times"},
     {0, "json", .commands = S | M, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
@@ -285,7 +289,6 @@ static const struct row table[] = {
      .help = "print some more figures after each summary"},
     {'h', "help", .commands = S | M | A, .take = take_flag, AT(help), .help = "print this"},
     {'V', "version", .commands = S | M | A, .take = take_flag, AT(version), .help = "print the version"},
-    {'z', "compress", .take = take_unbuilt},
     {0, "max-delete", "NUMBER", .take = take_unbuilt},
     {0, "policy", "FILE", .take = take_unbuilt},
 };

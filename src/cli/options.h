@@ -27,6 +27,7 @@ struct options {
     int color;    /* of enum options_color */
     int format;   /* of enum options_format; OPTIONS_JSON is --json, for any command */
     int fsync;    /* of enum sos_fsync */
+    int compress; /* of enum sos_compress */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
     const char *config, *state_dir, *cache_dir; /* NULL: not given */

@@ -108,8 +108,8 @@ void unsqueezer_free(struct unsqueezer *u)
 }
 
 /*
- * RFC 8878: the magic, a descriptor without any flag, and the window: its exponent less 10 in the high five bits,
- * eighths in the others.
+ * RFC 8878: the magic, a descriptor without any flag, and the window: its exponent less 10 in the high five
+ * bits, eighths in the others.
  */
 static bool our_header(struct rd *r)
 {

@@ -169,6 +169,7 @@ static const struct {
     [MSG_DONE] = {PEER_SCANNED, PEER_SCANNED, on_done},
     /* What is under way in a bundle may still come when nobody waits for it any more. */
     [MSG_DATA] = {PEER_SCANNED, PEER_COMMITTED, transfer_data},
+    [MSG_DATA_Z] = {PEER_SCANNED, PEER_COMMITTED, transfer_data},
     [MSG_DATA_END] = {PEER_SCANNED, PEER_COMMITTED, transfer_data_end},
     [MSG_CREDIT] = {PEER_SCANNED, PEER_COMMITTED, transfer_credit},
     [MSG_COMMITTED] = {PEER_COMMITTING, PEER_COMMITTING, on_committed},

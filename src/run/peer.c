@@ -66,6 +66,17 @@ int peer_serve_local(int fd, void *ctx)
     return agent_serve(fd, fd, &options, &e) < 0 ? 2 : 0;
 }
 
+/* No compressor is faster than what local members have between them, and it need not be tried. */
+static enum sos_compress compression(const struct run *r)
+{
+    if (r->options->compress != SOS_COMPRESS_AUTO)
+        return r->options->compress;
+    for (size_t i = 0; i < r->group->members; i++)
+        if (r->group->member[i].address.kind != ADDRESS_LOCAL)
+            return SOS_COMPRESS_AUTO;
+    return SOS_COMPRESS_NEVER;
+}
+
 static void send_open(struct run *r, struct peer *p)
 {
     struct buf rules = {0};
@@ -78,6 +89,7 @@ static void send_open(struct run *r, struct peer *p)
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u),
         .fsync = (uint8_t)r->options->fsync,
+        .compress = (uint8_t)compression(r),
         .threads = r->options->threads,
         .root = p->member->address.path,
         .root_len = strlen(p->member->address.path),

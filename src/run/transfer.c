@@ -128,7 +128,7 @@ int transfer_data(struct peer *from, struct frame *f, struct err *e)
         return err_set(e, ERR_PROTO, "data without credit on channel %u", f->channel);
     for (unsigned i = 0; i < r->parts; i++)
         if ((c->targets >> i & 1) && peer_lives(r->part[i]))
-            wire_out_frame(&r->part[i]->out, MSG_DATA, f->channel, f->body.p, rd_left(&f->body));
+            wire_out_frame(&r->part[i]->out, f->type, f->channel, f->body.p, rd_left(&f->body));
     return 0;
 }
 

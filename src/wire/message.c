@@ -1,5 +1,6 @@
 #include "wire/message.h"
 
+#include "object/squeeze.h"
 #include "store/store.h"
 
 #include <string.h>
@@ -83,6 +84,7 @@ void message_put_open(struct wire_out *o, const struct message_open *m, const st
     struct buf *b = wire_out_begin(o, MSG_OPEN, 0);
     buf_u8(b, (uint8_t)m->flags);
     buf_u8(b, m->fsync);
+    buf_u8(b, m->compress);
     buf_varint(b, m->threads);
     buf_str(b, m->root, m->root_len);
     buf_str(b, m->state_dir, m->state_dir_len);
@@ -271,11 +273,12 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     struct rd *r = &f->body;
     m->flags = rd_u8(r);
     m->fsync = rd_u8(r);
+    m->compress = rd_u8(r);
     uint64_t threads = rd_varint(r);
     m->root = rd_str(r, PATH_LEN_MAX, &m->root_len);
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
-    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM) && m->fsync <= STORE_FSYNC_NONE && threads <= 256 &&
-              !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
+    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM) && m->fsync <= STORE_FSYNC_NONE &&
+              m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
               no_nul(m->state_dir, m->state_dir_len);
     m->threads = ok ? (uint32_t)threads : 0;
     m->filter = *r; /* its own reader checks it */

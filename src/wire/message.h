@@ -63,6 +63,7 @@ enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2 };
 struct message_open {
     unsigned flags;            /* of enum message_open_flag */
     uint8_t fsync;             /* enum store_fsync */
+    uint8_t compress;          /* enum squeeze_mode */
     uint32_t threads;
     const char *root, *state_dir;   /* state_dir "" for the usual place */
     size_t root_len, state_dir_len; /* not NUL-terminated when read */

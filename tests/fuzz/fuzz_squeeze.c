@@ -1,6 +1,6 @@
 /*
- * Squeezed pieces, each with two bytes of its length in front: whatever is taken has its announced length and stays
- * refused once refused. The same bytes, squeezed by ourselves, come back.
+ * Squeezed pieces, each with two bytes of its length in front: what is taken has the announced length, and
+ * nothing is taken after one that was refused. The same bytes, squeezed by ourselves, come back.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,7 +32,8 @@ static void take(const uint8_t *data, size_t size)
         out.len = 0;
         int rc = unsqueeze(u, piece, n, &out, &e);
         must(rc == 0 || rc == ERR_FORMAT);
-        must(rc < 0 ? out.len == 0 : !refused && out.len == rd_varint(&length) && out.len <= SQUEEZE_PIECE_MAX);
+        must(rc < 0 ? out.len == 0 : !refused && out.len == rd_varint(&length));
+        must(out.len <= SQUEEZE_PIECE_MAX);
         refused |= rc < 0;
     }
     buf_free(&out);

@@ -670,6 +670,28 @@ await_quiet() {
     same a b c
 }
 
+@test "sync: -z and --no-compress give the same result; compressed text is short on its way" {
+    local how all few
+    mkdir a/d
+    seq 300000 >a/text
+    head -c 3000000 /dev/urandom >a/noise
+    for how in {1..300}; do echo "$how, and what is in all of them" >"a/d/$how"; done
+    exits 0 --through --no-compress --json a b
+    same a b
+    all=$(summary wire_bytes <<<"$output")
+    exits 0 --through -z --json a c
+    same a c
+    few=$(summary wire_bytes <<<"$output")
+    [ $((all - few)) -gt 2000000 ]
+    rm c/noise c/text
+    exits 0 --through --compress --json a b c
+    same a b c
+    rm c/noise
+    exits 0 -z a b c
+    same a b c
+    idle a b c
+}
+
 @test "sync: an object named like a command, a store reached through a symlink" {
     put a manifest 1
     ln -s a link

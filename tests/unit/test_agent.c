@@ -20,6 +20,7 @@
 #include "agent/agent.h"
 #include "base/mem.h"
 #include "object/archive.h"
+#include "object/squeeze.h"
 #include "store/store.h"
 #include "wire/message.h"
 
@@ -131,16 +132,22 @@ static struct frame next(struct session *s)
     }
 }
 
-static void open_store(struct session *s, unsigned flags)
+static void open_squeezing(struct session *s, unsigned flags, enum squeeze_mode mode)
 {
     struct buf rules = {0};
     struct filter *none = filter_new();
-    struct message_open m = {.flags = flags, .root = s->root, .root_len = strlen(s->root), .state_dir = ""};
+    struct message_open m = {.flags = flags, .compress = (uint8_t)mode, .root = s->root,
+                             .root_len = strlen(s->root), .state_dir = ""};
     filter_put(none, &rules);
     message_put_open(&s->out, &m, &rules);
     filter_free(none);
     buf_free(&rules);
     assert_int_equal(next(s).type, MSG_OPENED);
+}
+
+static void open_store(struct session *s, unsigned flags)
+{
+    open_squeezing(s, flags, SQUEEZE_NEVER);
 }
 
 static void scan_store(struct session *s)
@@ -300,6 +307,190 @@ static void a_file_outside_the_manifest(void **state)
             assert_int_equal(f.type, MSG_DATA_END);
         ended = f.type == MSG_DATA_END;
     }
+}
+
+/* ---- compression ---- */
+
+static void open_with_another_mode(void **state)
+{
+    struct session *s = *state;
+    struct buf rules = {0};
+    struct filter *none = filter_new();
+    struct message_open m = {.compress = 3, .root = s->root, .root_len = strlen(s->root), .state_dir = ""};
+    filter_put(none, &rules);
+    message_put_open(&s->out, &m, &rules);
+    filter_free(none);
+    buf_free(&rules);
+    refused(s);
+}
+
+/* A file that shrinks well, as an entry that says so. */
+static struct message_apply make_text(const char *dir, const char *name)
+{
+    struct message_apply m = an_op(name);
+    struct timespec times[2] = {{m.entry.mtime.sec, 0}, {m.entry.mtime.sec, 0}};
+    m.entry.size = 400000;
+    char *text = mem_zalloc(m.entry.size + 1), *path = mem_printf("%s/%s", dir, name);
+    for (size_t i = 0; i < m.entry.size; i += strlen(text + i))
+        snprintf(text + i, m.entry.size + 1 - i, "line %zu\n", i);
+    make_file(dir, name, text);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    m.entry.digest = digest_of(text, m.entry.size);
+    free(text);
+    free(path);
+    return m;
+}
+
+/* Appends to *bundle what the agent gives for a file, under credit in portions; the bytes that travelled. */
+static size_t fetch(struct session *s, enum squeeze_mode mode, struct buf *bundle)
+{
+    struct unsqueezer *u = unsqueezer_new();
+    struct message_apply m = make_text(s->root, "text");
+    struct err e;
+    size_t travelled = 0;
+    int64_t credit = MSG_WINDOW;
+    open_squeezing(s, 0, mode);
+    scan_store(s);
+    message_put_send(&s->out, MSG_SEND, 1, &m.entry);
+    wire_out_frame(&s->out, MSG_SEND_END, 1, NULL, 0);
+    /* Too little for a piece that is to be compressed, then enough. */
+    message_put_number(&s->out, MSG_CREDIT, 1, 1000);
+    message_put_number(&s->out, MSG_CREDIT, 1, MSG_WINDOW - 1000);
+    for (struct frame f = next(s); f.type != MSG_DATA_END; f = next(s)) {
+        size_t n = rd_left(&f.body);
+        assert_int_equal(f.type, mode == SQUEEZE_ALWAYS ? MSG_DATA_Z : MSG_DATA);
+        travelled += n;
+        credit -= (int64_t)n;
+        assert_true(credit >= 0);
+        if (f.type == MSG_DATA)
+            buf_put(bundle, f.body.p, n);
+        else
+            assert_int_equal(unsqueeze(u, f.body.p, n, bundle, &e), 0);
+        message_put_number(&s->out, MSG_CREDIT, 1, n);
+        credit += (int64_t)n;
+    }
+    unsqueezer_free(u);
+    return travelled;
+}
+
+static void a_source_compresses(void **state)
+{
+    struct session *s = *state;
+    struct buf squeezed = {0}, plain = {0};
+    size_t few = fetch(s, SQUEEZE_ALWAYS, &squeezed);
+    void *again = s;
+    assert_int_equal(end(&again), 0);
+    assert_int_equal(begin(&again), 0);
+    *state = s = again;
+    size_t many = fetch(s, SQUEEZE_NEVER, &plain);
+    assert_true(many > 400000 && few < many / 3);
+    assert_int_equal(squeezed.len, plain.len);
+    assert_memory_equal(squeezed.data, plain.data, plain.len);
+    buf_free(&squeezed);
+    buf_free(&plain);
+}
+
+/* A bundle with the file that an_op(name) announces. */
+static struct buf a_bundle(const char *name)
+{
+    struct buf pax = {0};
+    struct err e;
+    struct message_apply m = an_op(name);
+    struct archive_out *a = archive_out_new(&pax, &e);
+    assert_non_null(a);
+    assert_int_equal(archive_out_begin(a, &m.entry, NULL, &e), 0);
+    assert_int_equal(archive_out_data(a, "new", 3, &e), 0);
+    assert_int_equal(archive_out_finish_object(a, &e), 0);
+    assert_int_equal(archive_out_end(a, &e), 0);
+    archive_out_free(a);
+    return pax;
+}
+
+static void begin_target(struct session *s)
+{
+    struct message_apply m = an_op("wanted");
+    open_store(s, 0);
+    scan_store(s);
+    message_put_apply(&s->out, 1, &m);
+    assert_int_equal(next(s).type, MSG_CREDIT);
+}
+
+/* The first message that is no CREDIT, after all is done. */
+static struct frame outcome(struct session *s)
+{
+    struct frame f;
+    wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
+    do
+        f = next(s);
+    while (f.type == MSG_CREDIT);
+    return f;
+}
+
+/* Pieces of every kind, all there before the reader begins: their borders must be kept. */
+static void a_target_unpacks(void **state)
+{
+    struct session *s = *state;
+    struct buf pax = a_bundle("wanted");
+    struct squeezer *z = squeezer_new(SQUEEZE_ALWAYS);
+    begin_target(s);
+    wire_out_frame(&s->out, MSG_DATA, 1, NULL, 0);
+    assert_true(squeezer_wants(z, (struct squeeze_time){0, 0}));
+    for (size_t at = 0, n, i = 0; at < pax.len; at += n, i++) {
+        n = pax.len - at < 100 ? pax.len - at : 100;
+        if (i % 4 < 2) {
+            wire_out_frame(&s->out, MSG_DATA, 1, pax.data + at, n);
+            continue;
+        }
+        assert_true(squeezer_piece(z, pax.data + at, n, wire_out_begin(&s->out, MSG_DATA_Z, 1)));
+        wire_out_end(&s->out);
+    }
+    message_put_text(&s->out, MSG_DATA_END, 1, "");
+    assert_int_equal(outcome(s).type, MSG_DONE);
+    assert_true(exists(s->root, "wanted"));
+    squeezer_free(z);
+    buf_free(&pax);
+}
+
+/* C7, and noise: the operation fails, the agent lives on, and all credit comes back. */
+static void a_target_refuses_bad_pieces(void **state)
+{
+    struct session *s = *state;
+    static const struct { const char *bytes; size_t n; } bad[] = {
+        {"noise", 5},
+        {"\x05\x28\xb5\x2f\xfd\x00\xff\x28\x00\x00hello", 15}, /* a window of terabytes */
+        {"\x80\x80\x04\x28\xb5\x2f\xfd\x00\x00\x28\x00\x00hello", 17}, /* 5 bytes, announced as 65536 */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        static const uint8_t more[70000];
+        struct frame f;
+        uint64_t back = 0, n;
+        struct err e;
+        begin_target(s);
+        wire_out_frame(&s->out, MSG_DATA_Z, 1, bad[i].bytes, bad[i].n);
+        wire_out_frame(&s->out, MSG_DATA, 1, more, sizeof more);
+        wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
+        for (f = next(s); f.type != MSG_DONE; f = next(s)) {
+            assert_true(f.type == MSG_CREDIT || f.type == MSG_RESULT);
+            if (f.type == MSG_CREDIT)
+                assert_int_equal(message_get_number(&f, &n, &e), 0);
+            back += f.type == MSG_CREDIT ? n : 0;
+        }
+        assert_int_equal(back, bad[i].n + sizeof more);
+        assert_false(exists(s->root, "wanted"));
+        void *again = s;
+        assert_int_equal(end(&again), 0);
+        assert_int_equal(begin(&again), 0);
+        *state = s = again;
+    }
+}
+
+static void an_empty_compressed_piece(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    wire_out_frame(&s->out, MSG_DATA_Z, 1, NULL, 0);
+    refused(s);
 }
 
 /* C5: a bundle with another object than the operation names. */
@@ -477,6 +668,8 @@ int main(void)
         TEST(a_lender_that_lent_nothing), TEST(lend_without_a_descriptor), TEST(data_without_credit),
         TEST(unknown_type), TEST(hostile_paths), TEST(a_file_outside_the_manifest),
         TEST(a_bundle_with_another_object), TEST(listings), TEST(a_malformed_list), TEST(committed_totals),
+        TEST(a_bundle_with_another_object), TEST(open_with_another_mode), TEST(a_source_compresses),
+        TEST(a_target_unpacks), TEST(a_target_refuses_bad_pieces), TEST(an_empty_compressed_piece),
         TEST(the_coordinator_goes_away),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

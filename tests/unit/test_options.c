@@ -70,7 +70,7 @@ static void values(void **state)
     struct words w;
     struct options o;
     good(&w, &o, "--config=a.conf --group 2 --group=x --adopt m1 --adopt m2 --state-dir /s --cache-dir /c --fsync always "
-                 "--timeout 5m --threads 7 --color --format=mtree --no-progress");
+                 "--timeout 5m --threads 7 -z --color --format=mtree --no-progress");
     assert_string_equal(o.config, "a.conf");
     assert_string_equal(o.state_dir, "/s");
     assert_string_equal(o.cache_dir, "/c");
@@ -82,15 +82,17 @@ static void values(void **state)
     assert_int_equal(o.fsync, SOS_FSYNC_ALWAYS);
     assert_int_equal(o.timeout, 300);
     assert_int_equal(o.threads, 7);
+    assert_int_equal(o.compress, SOS_COMPRESS_ALWAYS);
     assert_int_equal(o.color, OPTIONS_COLOR_ALWAYS);
     assert_int_equal(o.format, OPTIONS_MTREE);
     assert_int_equal(o.progress, OPTIONS_PROGRESS_NO);
     options_free(&o);
 
-    good(&w, &o, "--color=never --color=auto --fsync=none --fsync=batch --timeout 0 --json --progress");
+    good(&w, &o, "-z --no-compress --color=never --color=auto --fsync=none --fsync=batch --timeout 0 --json --progress");
     assert_int_equal(o.color, OPTIONS_COLOR_AUTO);
     assert_int_equal(o.fsync, SOS_FSYNC_BATCH);
     assert_int_equal(o.timeout, 0);
+    assert_int_equal(o.compress, SOS_COMPRESS_NEVER);
     assert_int_equal(o.format, OPTIONS_JSON);
     assert_int_equal(o.progress, OPTIONS_PROGRESS_YES);
     options_free(&o);
@@ -141,10 +143,11 @@ static const struct { const char *line, *says[3]; } wrong[] = {
     {"--include-from /", {"--include-from", "directory"}},
     {"-v -q", {"--verbose", "--quiet"}},
     {"-qv", {"--verbose", "--quiet"}},
-    {"-z", {"--compress", "not built"}},
     {"--rsh=", {"--rsh"}},
     {"--bwlimit 1X", {"--bwlimit", "1X", "KiB"}},
     {"--bwlimit -1", {"--bwlimit", "-1"}},
+    {"--compress=9", {"--compress", "no value"}},
+    {"--no-compress=1", {"--no-compress", "no value"}},
     {"--max-delete 5", {"--max-delete", "not built"}},
     {"--policy f", {"--policy", "not built"}},
 };

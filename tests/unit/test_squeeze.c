@@ -297,7 +297,7 @@ static void hostile_headers(void **state)
         H("\x05" MAGIC "\x00\x00" "\x2e\x00\x00hello", false), /* the reserved type */
         H("\x05" MAGIC "\x00\x00" "\x2a\x00\x00h", true),    /* five times the same byte */
         H("\x05" MAGIC "\x00\x00" "\x2a\x00\x00", false),
-        H("\x05" MAGIC "\x00\x00" "\xfa\xff\xff" "h", false), /* two million times: more than a block may be */
+        H("\x05" MAGIC "\x00\x00" "\xfa\xff\xff" "h", false), /* two million times: too large a block */
         H("\x05" MAGIC "\x00\x00" HELLO "\x00\x00\x00", true), /* an empty block behind */
         H("\x05" MAGIC "\x00\x00" HELLO "\x08\x00\x00x", false),
         H("\x05" MAGIC "\x00\x00", false),
@@ -330,8 +330,8 @@ static void no_endless_pieces(void **state)
 /* ---- does it pay? ---- */
 
 /*
- * A channel over a link of so many bytes a second with a window of credit behind it. Time is a number here. From the
- * change on (a second) the second figures hold.
+ * A channel over a link of so many bytes a second with a window of credit behind it. Time is only a number
+ * here. From the change on the second figures hold.
  */
 struct weather {
     const char *what;
@@ -340,7 +340,7 @@ struct weather {
     double own, work;   /* ns of our own work, of squeezing, for a raw byte */
     double receiver;    /* raw bytes a second; 0: any */
     double change;      /* s; 0: no change */
-    double packed[2];   /* least and largest share of raw bytes squeezed in the last half of the ten seconds */
+    double packed[2];   /* least and largest share of bytes squeezed in the last half of the ten seconds */
     unsigned switches;  /* at most */
 };
 
@@ -380,13 +380,15 @@ static void simulate(const struct weather *w, double *share, unsigned *switches)
         unsigned k = w->change > 0 && now >= w->change * 1e9;
         squeeze_judge_look(&j, (struct squeeze_time){(int64_t)now, (int64_t)waited});
         bool squeeze = j.state != SQUEEZE_RAW;
-        double size = squeeze ? PIECE * w->ratio[k] : PIECE, work = squeeze ? PIECE * w->work : 0;
+        double size = squeeze ? PIECE * w->ratio[k] : PIECE;
+        double work = squeeze ? PIECE * w->work : 0;
         *switches += (was == SQUEEZE_PACKED) != (j.state == SQUEEZE_PACKED);
         now += PIECE * w->own;
         double room = when_room(&way, now, PIECE);
         waited += room - now;
         now = room + work;
-        double needs = size / w->link[k] * 1e9, takes = w->receiver > 0 ? PIECE / w->receiver * 1e9 : 0;
+        double needs = size / w->link[k] * 1e9;
+        double takes = w->receiver > 0 ? PIECE / w->receiver * 1e9 : 0;
         link_free = (link_free > now ? link_free : now) + (needs > takes ? needs : takes);
         way.at[way.last % 4096] = link_free;
         way.size[way.last++ % 4096] = size;
