@@ -122,6 +122,7 @@ struct sos_options {
     bool dry_run;
     bool checksum;           /* rehash everything */
     bool through;            /* content goes through the coordinator even between local members, as between remote ones */
+    bool no_sandbox;         /* agents do not lock themselves in: for systems where they could not work then */
     enum sos_fsync fsync;
     enum sos_compress compress;
     unsigned timeout;        /* seconds of silence after which a member is given up; 0: never */

@@ -182,14 +182,17 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     a->filter = filter_get(&m.filter, e);
     if (!a->filter)
         return err_wrap(e, "filter rules");
-    a->root = a->options->root ? mem_strdup(a->options->root) : mem_strndup(m.root, m.root_len);
-    a->state_dir = m.state_dir_len ? mem_strndup(m.state_dir, m.state_dir_len) : NULL;
-    a->dry_run = m.flags & OPEN_DRY_RUN;
+    rc = confine_open(a, &m, e);
+    if (rc < 0)
+        return rc;
     a->squeeze = (enum squeeze_mode)m.compress;
     struct store_options o = {
         .root = a->root,
         .state_dir = a->state_dir,
         .dry_run = a->dry_run,
+        .read_only = a->options->read_only,
+        .no_delete = a->options->no_delete,
+        .scratch = a->scratch,
         .checksum = m.flags & OPEN_CHECKSUM,
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
@@ -197,6 +200,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .watch = {a, on_progress, on_problem, on_done},
     };
     a->store = store_dir_new(&o);
+    a->scratch = 0;
     struct store_info info = {0};
     rc = a->store->ops->inspect(a->store, &info, e);
     if (rc < 0)
@@ -206,7 +210,8 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address)};
     struct message_opened reply = {
         .flags = (info.exists ? OPENED_EXISTS : 0u) | (info.parent_exists ? OPENED_PARENT : 0u) |
-                 (info.marked ? OPENED_MARKED : 0u),
+                 (info.marked ? OPENED_MARKED : 0u) | (a->options->read_only ? OPENED_READ_ONLY : 0u) |
+                 (a->options->no_delete ? OPENED_NO_DELETE : 0u),
         .id = info.id,
         .caps = info.caps,
         .free_bytes = info.free_bytes,
@@ -229,6 +234,8 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     a->group = mem_strndup(m.group, m.group_len);
     struct store_scan scan = {0};
     rc = a->store->ops->scan(a->store, &m.id, a->group, &scan, e);
+    if (rc == 0)
+        rc = confine_again(a, e);
     if (rc < 0)
         return rc;
     a->scanned = true;
@@ -377,6 +384,8 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
     struct store_op op = {.seq = m.seq, .how = (enum store_how)m.how,
                           .from = patch ? STORE_FROM_STREAM : (enum store_from)m.from, .from_root = -1,
                           .entry = &m.entry};
+    if (a->options->read_only && op.how != STORE_RECORD)
+        return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
     if (patch)
         return incoming_patch(a, f->channel, &op, e);
     if (op.from == STORE_FROM_STREAM)
@@ -460,7 +469,9 @@ static int run_command(struct agent *a, struct command *c, struct err *e)
 static int serve(struct agent *a, struct err *e)
 {
     wire_out_greeting(&a->out, a->in.socket ? WIRE_CAP_FDS : 0);
-    int rc = agent_flush(a, e);
+    int rc = confine_first(a, e);
+    if (rc == 0)
+        rc = agent_flush(a, e);
     unsigned turns = 0;
     while (rc == 0 && !a->bye) {
         struct command *c = dequeue(a);
@@ -475,7 +486,7 @@ static int serve(struct agent *a, struct err *e)
             a->told = a->done;
         }
         /* Others wait for what we send: a long queue of our own must not keep them. */
-        if (rc == 0 && (!a->first || (a->outgoing.n > 0 && ++turns % PUMP_EVERY == 0)))
+        if (rc == 0 && !a->bye && (!a->first || (a->outgoing.n > 0 && ++turns % PUMP_EVERY == 0)))
             rc = agent_pump(a, false, e);
     }
     return rc;
@@ -494,6 +505,8 @@ static void release(struct agent *a)
         if (a->lent[i] >= 0)
             close(a->lent[i]);
     free(a->lent);
+    if (a->scratch > 0)
+        close(a->scratch);
     free(a->root);
     free(a->state_dir);
     free(a->group);
@@ -508,6 +521,7 @@ int agent_serve(int in, int out, const struct agent_options *options, struct err
     a->options = options;
     a->last = &a->first;
     wire_in_init(&a->in, in);
+    a->in.socket = a->in.socket && options->local; /* a socket to some login server passes no descriptors */
     wire_out_init(&a->out, out);
     int rc = serve(a, e);
     if (rc < 0) {

@@ -68,7 +68,7 @@ int bundling_produce(struct agent *a, struct outgoing *o, struct err *e)
         return e->code;
     if (o->in_object)
         return read_piece(a, o, e) < 0 ? e->code : 1;
-    struct wanted *w = outgoing_next(o);
+    struct wanted *w = outgoing_next(a, o);
     if (w) {
         int rc = begin(a, o, w, e);
         free(w);

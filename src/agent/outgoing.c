@@ -44,10 +44,16 @@ struct entry outgoing_entry(const struct wanted *w)
                           .mtime = w->mtime, .digest = w->digest};
 }
 
-struct wanted *outgoing_next(struct outgoing *o)
+static size_t size_of(size_t path_len)
+{
+    return sizeof(struct wanted) + path_len + 1;
+}
+
+struct wanted *outgoing_next(struct agent *a, struct outgoing *o)
 {
     struct wanted *w = o->first;
     if (w) {
+        a->wanted -= size_of(w->len);
         o->first = w->next;
         if (!o->first)
             o->last = &o->first;
@@ -72,7 +78,10 @@ int outgoing_want(struct agent *a, struct frame *f, struct err *e)
         return e->code;
     if (!a->scanned || a->dry_run || o->ending || o->kind != kinds[f->type])
         return err_set(e, ERR_PROTO, "%s out of turn", message_name(f->type));
-    struct wanted *w = mem_alloc(sizeof *w + want.path_len + 1);
+    if (a->wanted + size_of(want.path_len) > AGENT_WANTED_BYTES_MAX)
+        return err_set(e, ERR_PROTO, "more objects are asked for than may wait");
+    a->wanted += size_of(want.path_len);
+    struct wanted *w = mem_alloc(size_of(want.path_len));
     *w = (struct wanted){NULL, want.kind, want.mode, want.size, want.mtime, want.digest, signatures, want.path_len};
     memcpy(w->path, path, want.path_len + 1);
     *o->last = w;

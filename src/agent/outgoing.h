@@ -49,7 +49,7 @@ struct outgoing {
 
 /* The entry that stands for w; its path is w's. */
 struct entry outgoing_entry(const struct wanted *w);
-struct wanted *outgoing_next(struct outgoing *o); /* the caller frees it; NULL: none waits */
+struct wanted *outgoing_next(struct agent *a, struct outgoing *o); /* the caller frees it; NULL: none waits */
 
 /* A record of a signature or patch stream. */
 void outgoing_record(struct buf *out, uint8_t kind, const void *p, size_t n);

@@ -201,7 +201,7 @@ int patching_produce(struct agent *a, struct outgoing *o, struct err *e)
         o->patching->fd = -1;
     }
     struct patching *p = o->patching;
-    if (!p->want && !(p->want = outgoing_next(o))) {
+    if (!p->want && !(p->want = outgoing_next(a, o))) {
         if (!o->ending || o->finished)
             return 0;
         o->finished = true;

@@ -144,7 +144,7 @@ int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
         read_piece(a, s, &o->bytes);
         return 1;
     }
-    s->want = outgoing_next(o);
+    s->want = outgoing_next(a, o);
     if (!s->want)
         return 0;
     begin_object(a, s, &o->bytes);

@@ -9,6 +9,7 @@
 #include "wire/message.h"
 
 #define AGENT_CHANNELS_MAX 256u
+#define AGENT_WANTED_BYTES_MAX (256u << 20) /* objects that wait to be sent */
 #define AGENT_QUEUE_BYTES_MAX (64u << 20) /* commands that wait; far above what MSG_OPS_MAX allows for */
 
 /* A command that has arrived but was not yet carried out. */
@@ -26,10 +27,12 @@ struct agent {
     struct wire_out out;
     struct store *store;       /* NULL before OPEN */
     struct filter *filter;
-    char *root, *state_dir, *group; /* what OPEN and SCAN said */
+    char *root, *state_dir, *group; /* what is served (options or OPEN), and what SCAN said; NULL as yet or for none */
+    int scratch;               /* for the store, until it takes it; 0: none */
+    bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
     bool dry_run, scanned, bye;
     struct command *first, **last;
-    size_t queued;             /* bytes */
+    size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */
     struct { struct outgoing *at[AGENT_CHANNELS_MAX]; size_t n; } outgoing;
     struct { struct incoming *at[AGENT_CHANNELS_MAX]; size_t n; } incoming;
     int64_t list_credit;       /* bytes of manifest that may still be sent */
@@ -55,6 +58,15 @@ struct agent {
  */
 int agent_pump(struct agent *a, bool wait, struct err *e);
 int agent_flush(struct agent *a, struct err *e);
+
+/* ---- confine.c: which root, and locking in to it ---- */
+
+/* Before anything is read. 0, also when there is no sandbox to be had; an error when there should be one but is not. */
+int confine_first(struct agent *a, struct err *e);
+/* At OPEN, before anything is touched: settles root, state_dir and dry_run. 0 or an error. */
+int confine_open(struct agent *a, const struct message_open *m, struct err *e);
+/* After the scan has made what was missing: gives up what it took to make it. 0 or an error. */
+int confine_again(struct agent *a, struct err *e);
 
 /* ---- outgoing.c: the source's side of bundles ---- */
 

@@ -19,7 +19,8 @@ enum err_code {
     ERR_CHANGED = -8,     /* an object changed while we worked on it */
     ERR_DAMAGED = -9,     /* content differs though nothing says that it was changed */
     ERR_UNSUPPORTED = -10,/* understood, but not built or not possible here */
-    ERR_INTERRUPTED = -11 /* a signal asked us to stop */
+    ERR_INTERRUPTED = -11,/* a signal asked us to stop */
+    ERR_DENIED = -12      /* not allowed here */
 };
 
 struct err {

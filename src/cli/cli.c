@@ -25,7 +25,7 @@ static enum sos_status help_command(struct cmd *c);
 static const struct command commands[] = {
     {NULL, cmd_sync, OPTIONS_SYNC, "[options] [MEMBER MEMBER...]", "bring groups into step"},
     {"manifest", cmd_manifest, OPTIONS_MANIFEST, "manifest [options] STORE", "list what a store holds"},
-    {"agent", cmd_agent, OPTIONS_AGENT, "agent [ROOT]", "serve a store to a run"},
+    {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
     {"policy", NULL, 0, NULL, NULL},
     {"replicate", NULL, 0, NULL, NULL},

@@ -109,6 +109,7 @@ static struct sos_options run_options(const struct options *o)
     run.dry_run = o->dry_run;
     run.checksum = o->checksum;
     run.through = o->through;
+    run.no_sandbox = o->no_sandbox;
     run.fsync = (enum sos_fsync)o->fsync;
     run.compress = (enum sos_compress)o->compress;
     if (o->timeout >= 0)

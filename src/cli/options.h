@@ -23,6 +23,7 @@ struct options_list {
 
 struct options {
     bool dry_run, verbose, quiet, checksum, through, no_cache, stats, help, version;
+    bool read_only, no_delete, no_sandbox;
     int progress; /* of enum options_progress */
     int color;    /* of enum options_color */
     int format;   /* of enum options_format; OPTIONS_JSON is --json, for any command */
@@ -30,7 +31,7 @@ struct options {
     int compress; /* of enum sos_compress */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
-    const char *config, *state_dir, *cache_dir; /* NULL: not given */
+    const char *config, *state_dir, *cache_dir, *root; /* NULL: not given */
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;
     unsigned long long bwlimit; /* bytes per second; 0: none */

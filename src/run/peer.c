@@ -60,8 +60,18 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
 
 int peer_serve_local(int fd, void *ctx)
 {
-    (void)ctx;
-    struct agent_options options = {0};
+    const struct peer *p = ctx;
+    const struct run *r = p->run;
+    const char *neighbour[PLAN_MEMBERS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < r->peers && !r->options->through; i++)
+        if (&r->peer[i] != p && r->peer[i].member->address.kind == ADDRESS_LOCAL)
+            neighbour[n++] = r->peer[i].member->address.path;
+    struct agent_options options = {
+        .root = p->member->address.path, .state_dir = r->options->state_dir, .local = true,
+        .dry_run = r->options->dry_run, .no_sandbox = r->options->no_sandbox,
+        .neighbour = neighbour, .neighbours = n,
+    };
     struct err e;
     return agent_serve(fd, fd, &options, &e) < 0 ? 2 : 0;
 }
@@ -87,7 +97,8 @@ static void send_open(struct run *r, struct peer *p)
     filter_free(f);
     const char *state = r->options->state_dir ? r->options->state_dir : "";
     struct message_open m = {
-        .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u),
+        .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
+                 (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u),
         .fsync = (uint8_t)r->options->fsync,
         .compress = (uint8_t)compression(r),
         .threads = r->options->threads,
@@ -114,7 +125,7 @@ int peer_start(struct run *r, struct peer *p, struct err *e)
     if (p->remote && !r->body)
         rc = remote_start(r, p, others, n, e);
     else
-        rc = link_spawn(&p->link, r->body ? r->body : peer_serve_local, (void *)(uintptr_t)p->member, others, n, e);
+        rc = link_spawn(&p->link, r->body ? r->body : peer_serve_local, p, others, n, e);
     if (rc < 0)
         return rc;
     wire_in_init(&p->in, p->link.fd);
@@ -134,6 +145,12 @@ static bool any_remote(const struct run *r)
         if (r->peer[i].remote)
             return true;
     return false;
+}
+
+bool peer_refuses(const struct peer *p, const struct plan_target *t)
+{
+    return (p->flags & OPENED_READ_ONLY && t->need != NEED_RECORD) ||
+           (p->flags & OPENED_NO_DELETE && t->need == NEED_CONTENT && t->reason == REASON_KIND);
 }
 
 void peer_free(struct peer *p, bool patient)

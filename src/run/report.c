@@ -123,6 +123,17 @@ static bool failed(struct peer *p, uint64_t op, const char *path)
     return true;
 }
 
+/* A dry run says of a member that will refuse what it would say itself. */
+static bool would_fail(struct peer *p, const struct plan_target *t, const char *path)
+{
+    if (!peer_refuses(p, t))
+        return false;
+    report_trouble(p->run, p->member->name, path, true, p->flags & OPENED_READ_ONLY ?
+                   "this agent serves for reading only" : "this agent takes nothing away, and what is there is of another kind");
+    report_status(p->run, SOS_PARTIAL);
+    return true;
+}
+
 /* Is the fate of this target's next operation known? A dead member's operations have failed. */
 static bool settled(const struct run *r, const struct peer *p, uint64_t op)
 {
@@ -139,7 +150,7 @@ static bool step_done(struct run *r)
         if (!settled(r, p, op))
             return false;
         r->reported[t->member] = op;
-        if (!r->options->dry_run && failed(p, op, s->entry.path))
+        if (r->options->dry_run ? would_fail(p, t, s->entry.path) : failed(p, op, s->entry.path))
             r->summary.failed += t->action != ACTION_RECORD;
         else
             tell(r, t, plan_cursor_adopts(r->report, r->report_target));

@@ -27,7 +27,8 @@ struct stream {
 static bool streams(const struct run *r, const struct plan_cursor *c, const struct plan_step *s, unsigned i)
 {
     const struct peer *p = r->part[s->target[i].member];
-    return s->target[i].content && !plan_cursor_adopts(c, i) && !(p->lent >> s->source & 1);
+    return s->target[i].content && !plan_cursor_adopts(c, i) && !peer_refuses(p, &s->target[i]) &&
+           !(p->lent >> s->source & 1);
 }
 
 /* A function of the plan alone, so that what sources and targets are told agrees. Returns how many there are. */
@@ -192,7 +193,7 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
     struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE, .lender = s->source};
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
-    if (t->content && plan_cursor_adopts(p->cursor, index)) {
+    if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t))) {
         m.from = STORE_FROM_SELF;
     } else if (t->content && streams(p->run, p->cursor, s, index)) {
         unsigned k = 0;

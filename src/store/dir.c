@@ -156,6 +156,8 @@ static int settle_marker(struct dir *d, const char *group, struct err *e)
 static int make_store(struct dir *d, const char *group, struct err *e)
 {
     int rc = 0;
+    if (d->root < 0 && d->o.read_only)
+        return err_set(e, ERR_DENIED, "%s: does not exist, and is served for reading only", d->o.root);
     if (d->root < 0 && !d->o.dry_run) {
         if (mkdir(d->o.root, 0777) < 0 && errno != EEXIST)
             return err_sys(e, "%s: cannot make the store", d->o.root);
@@ -175,6 +177,11 @@ static int open_new_manifest(struct dir *d, struct err *e)
 {
     if (!d->o.dry_run)
         return state_create(&d->state, STATE_MANIFEST_NEW, e);
+    if (d->o.scratch > 0) {
+        int given = d->o.scratch;
+        d->o.scratch = 0;
+        return given;
+    }
     const char *tmp = getenv("TMPDIR");
     tmp = tmp && tmp[0] ? tmp : "/tmp";
     int fd = file_unnamed(tmp);
@@ -455,7 +462,7 @@ static int need_put(struct dir *d, struct err *e)
     struct put_args args = {
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
         .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
-        .fsync = d->o.fsync, .watch = &d->o.watch,
+        .fsync = d->o.fsync, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
     };
     d->put = put_new(&args, e);
     return d->put ? 0 : e ? e->code : ERR_SYS;
@@ -618,6 +625,8 @@ static void dir_close(struct store *s)
         close(d->manifest);
     if (d->before >= 0)
         close(d->before);
+    if (d->o.scratch > 0)
+        close(d->o.scratch);
     state_close(&d->state);
     if (d->root >= 0)
         close(d->root);

@@ -145,6 +145,15 @@ static int check_path(const struct put *p, const struct entry *entry, struct err
     return 0;
 }
 
+static int check_allowed(const struct put *p, const struct op *op, struct err *e)
+{
+    if (p->a.read_only && op->o->how != STORE_RECORD)
+        return err_set(e, ERR_DENIED, "this agent serves for reading only");
+    if (p->a.no_delete && op->have && op->o->how == STORE_CONTENT && op->have->kind != op->o->entry->kind)
+        return err_set(e, ERR_DENIED, "this agent takes nothing away, and what is there is of another kind");
+    return 0;
+}
+
 /* Looks up the path, and opens its directory. */
 static int prepare(struct put *p, struct op *op, struct err *e)
 {
@@ -160,6 +169,9 @@ static int prepare(struct put *p, struct op *op, struct err *e)
     if (op->have && op->have->flags & (ENTRY_UNKNOWN | ENTRY_HIDDEN))
         return err_set(e, ERR_CHANGED, op->have->flags & ENTRY_HIDDEN ? "is excluded here" :
                        "could not be looked at by the scan; left for the next run");
+    rc = check_allowed(p, op, e);
+    if (rc < 0)
+        return rc;
     op->parent = put_batch_parent(p->batch, want->path, want->path_len);
     return op->parent ? 0 : err_sys(e, "its directory");
 }

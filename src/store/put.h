@@ -23,6 +23,7 @@ struct put_args {
     struct partials *partials;
     enum store_fsync fsync;
     const struct store_watch *watch;
+    bool read_only, no_delete; /* as in struct store_options */
 };
 
 /* Sets the process's umask to 0 until put_free, so that modes are exact from the start. NULL with e. */

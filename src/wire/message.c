@@ -277,7 +277,7 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     uint64_t threads = rd_varint(r);
     m->root = rd_str(r, PATH_LEN_MAX, &m->root_len);
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
-    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM) && m->fsync <= STORE_FSYNC_NONE &&
+    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM | OPEN_NO_SANDBOX) && m->fsync <= STORE_FSYNC_NONE &&
               m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
               no_nul(m->state_dir, m->state_dir_len);
     m->threads = ok ? (uint32_t)threads : 0;

@@ -58,7 +58,7 @@ enum message_type {
 /* Where the content of an operation comes from, as APPLY says it: the store's enum, and what only the agent knows. */
 #define MSG_FROM_PATCH (STORE_FROM_STREAM + 1) /* a patch on the frame's channel, against what the target has */
 
-enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2 };
+enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2, OPEN_NO_SANDBOX = 4 };
 
 struct message_open {
     unsigned flags;            /* of enum message_open_flag */
@@ -70,7 +70,7 @@ struct message_open {
     struct rd filter;          /* filter_put's bytes */
 };
 
-enum message_opened_flag { OPENED_EXISTS = 1, OPENED_PARENT = 2, OPENED_MARKED = 4 };
+enum message_opened_flag { OPENED_EXISTS = 1, OPENED_PARENT = 2, OPENED_MARKED = 4, OPENED_READ_ONLY = 8, OPENED_NO_DELETE = 16 };
 
 struct message_peer {
     struct uuid id;

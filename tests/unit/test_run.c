@@ -90,24 +90,24 @@ static int fake_end(struct fake *f)
 
 /* ---- the fakes: what threats.md's session and manifest letters look like from inside ---- */
 
-static int dies_at_once(int fd, void *member)
+static int dies_at_once(int fd, void *peer)
 {
     (void)fd;
-    (void)member;
+    (void)peer;
     return 1;
 }
 
-static int killed(int fd, void *member)
+static int killed(int fd, void *peer)
 {
     (void)fd;
-    (void)member;
+    (void)peer;
     raise(SIGKILL);
     return 0;
 }
 
-static int banner(int fd, void *member)
+static int banner(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     static const char text[] = "Welcome to node9\n\x1b[2Jhave a nice day\n";
     if (write(fd, text, sizeof text - 1) < 0)
         return 1;
@@ -117,18 +117,18 @@ static int banner(int fd, void *member)
     return fake_end(&f);
 }
 
-static int silent(int fd, void *member)
+static int silent(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     return fake_end(&f);
 }
 
 /* E1: a byte now and then, but never a whole message. */
-static int drips(int fd, void *member)
+static int drips(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     static const uint8_t header[] = {0, 0, 1, 0, MSG_PROGRESS, 0, 0, 0};
     struct fake f;
     fake_open(&f, fd);
@@ -138,18 +138,18 @@ static int drips(int fd, void *member)
     return 0;
 }
 
-static int silent_after_open(int fd, void *member)
+static int silent_after_open(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     fake_opened(&f);
     return fake_end(&f);
 }
 
-static int half_a_frame(int fd, void *member)
+static int half_a_frame(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     fake_opened(&f);
@@ -158,27 +158,27 @@ static int half_a_frame(int fd, void *member)
     return write(fd, half, sizeof half) < 0 ? 1 : 0;
 }
 
-static int out_of_turn(int fd, void *member)
+static int out_of_turn(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     message_put_done(&f.out, 1, 0);
     return fake_end(&f);
 }
 
-static int unknown_message(int fd, void *member)
+static int unknown_message(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     wire_out_frame(&f.out, 99, 0, "x", 1);
     return fake_end(&f);
 }
 
-static int says_failed(int fd, void *member)
+static int says_failed(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f;
     fake_open(&f, fd);
     fake_opened(&f);
@@ -206,38 +206,38 @@ static int lists(int fd, const void *block, size_t n, const struct manifest_tota
 /* One directory named x, as the shared part of a block: count, flags, prefix, suffix, mode, version, origin. */
 #define BLOCK_OF(...) (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__})
 
-static int garbage_block(int fd, void *member)
+static int garbage_block(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct manifest_totals t = {.entries = 1, .dirs = 1};
     return lists(fd, BLOCK_OF(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f), &t, true);
 }
 
-static int dotdot(int fd, void *member)
+static int dotdot(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct manifest_totals t = {.entries = 1, .dirs = 1};
     return lists(fd, BLOCK_OF(1, 3, 0, 2, '.', '.', 0xed, 3, 0, 0, 0), &t, true);
 }
 
-static int list_cut(int fd, void *member)
+static int list_cut(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct manifest_totals t = {.entries = 5, .objects = 5};
     return lists(fd, BLOCK_OF(0), &t, false);
 }
 
-static int list_lies_about_totals(int fd, void *member)
+static int list_lies_about_totals(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct manifest_totals t = {.entries = 1ull << 63, .objects = 1ull << 63, .bytes = UINT64_MAX};
     return lists(fd, BLOCK_OF(0), &t, true);
 }
 
 /* B6: blocks without an end and without credit. */
-static int endless(int fd, void *member)
+static int endless(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct manifest_totals t = {.entries = 1};
     static uint8_t big[MANIFEST_BLOCK_MAX];
     struct fake f;
@@ -270,35 +270,35 @@ static struct fake empty_store(int fd)
     return f;
 }
 
-static int done_too_much(int fd, void *member)
+static int done_too_much(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f = empty_store(fd);
     fake_await(&f, MSG_APPLY);
     message_put_done(&f.out, 1u << 30, 0);
     return fake_end(&f);
 }
 
-static int dies_in_transfer(int fd, void *member)
+static int dies_in_transfer(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f = empty_store(fd);
     fake_await(&f, MSG_APPLY);
     return 1;
 }
 
-static int credit_for_nothing(int fd, void *member)
+static int credit_for_nothing(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f = empty_store(fd);
     fake_await(&f, MSG_APPLY);
     message_put_number(&f.out, MSG_CREDIT, 77, 1u << 20);
     return fake_end(&f);
 }
 
-static int data_for_nothing(int fd, void *member)
+static int data_for_nothing(int fd, void *peer)
 {
-    (void)member;
+    (void)peer;
     struct fake f = empty_store(fd);
     fake_await(&f, MSG_APPLY);
     wire_out_frame(&f.out, MSG_DATA, 1, "tar", 3);
@@ -473,10 +473,10 @@ static void relay(int line, int inner, int outer)
     }
 }
 
-static int cut_off(int fd, void *member)
+static int cut_off(int fd, void *peer)
 {
     int to[2], from[2]; /* pipes, as a remote agent has them: no descriptor can pass */
-    (void)member;
+    (void)peer;
     if (pipe(to) < 0 || pipe(from) < 0)
         return 1;
     pid_t pid = fork();
@@ -499,12 +499,12 @@ static int cut_off(int fd, void *member)
 
 /* ---- the world around them ---- */
 
-static int (*the_fake)(int fd, void *member);
+static int (*the_fake)(int fd, void *peer);
 
 static int body(int fd, void *ctx)
 {
-    const struct member *m = ctx;
-    return strcmp(m->name, "fake") == 0 ? the_fake(fd, ctx) : peer_serve_local(fd, ctx);
+    const struct peer *p = ctx;
+    return strcmp(p->member->name, "fake") == 0 ? the_fake(fd, ctx) : peer_serve_local(fd, ctx);
 }
 
 static void write_file(const char *store, const char *name, const char *text)
@@ -625,7 +625,7 @@ static enum sos_status run_world(bool through, unsigned timeout)
     return status;
 }
 
-static void others_in_step(int (*fake)(int fd, void *member))
+static void others_in_step(int (*fake)(int fd, void *peer))
 {
     the_fake = fake;
     for (int through = 0; through < 2; through++) {
