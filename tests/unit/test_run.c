@@ -497,6 +497,25 @@ static int cut_off(int fd, void *peer)
     return 0;
 }
 
+/* ---- real agents that may not do all that is asked ---- */
+
+static int serve_confined(int fd, const struct peer *p, struct agent_options options)
+{
+    struct err e;
+    options.root = p->member->address.path;
+    return agent_serve(fd, fd, &options, &e) < 0 ? 2 : 0;
+}
+
+static int reads_only(int fd, void *peer)
+{
+    return serve_confined(fd, peer, (struct agent_options){.read_only = true});
+}
+
+static int takes_nothing_away(int fd, void *peer)
+{
+    return serve_confined(fd, peer, (struct agent_options){.no_delete = true});
+}
+
 /* ---- the world around them ---- */
 
 static int (*the_fake)(int fd, void *peer);
@@ -772,6 +791,52 @@ static void cut_at_every_point(void **state)
     shell("diff -r -x .sos-sync %1$s/a %1$s/b && diff -r -x .sos-sync %1$s/a %1$s/fake");
 }
 
+/* It gives what it has and takes nothing; the others are in step, and a dry run says so beforehand. */
+static void test_reads_only(void **state)
+{
+    (void)state;
+    the_fake = reads_only;
+    write_file("fake", "from-fake", "gamma");
+    for (int through = 0; through < 2; through++) {
+        how.dry_run = true;
+        assert_int_equal(run_world(through, 10), SOS_PARTIAL);
+        assert_int_equal(heard.troubles, 2);
+        how.dry_run = false;
+        assert_int_equal(run_world(through, 10), SOS_PARTIAL);
+        assert_int_equal(heard.troubles, 2); /* from-a and from-b, which it did not take */
+        assert_true(heard.named_fake);
+        assert_true(holds("a", "from-b", "beta") && holds("b", "from-a", "alpha"));
+        assert_true(holds("a", "from-fake", "gamma") && holds("b", "from-fake", "gamma"));
+        assert_false(holds("fake", "from-a", "alpha") || holds("fake", "from-b", "beta"));
+        write_file("fake", "from-fake", "delta!");
+        assert_int_equal(run_world(through, 10), SOS_PARTIAL);
+        assert_int_equal(heard.troubles, 2);
+        assert_true(holds("a", "from-fake", "delta!") && holds("b", "from-fake", "delta!"));
+        write_file("fake", "from-fake", "gamma");
+    }
+}
+
+/* It takes what is new and what is changed, but keeps a file where the others have made a directory. */
+static void test_takes_nothing_away(void **state)
+{
+    (void)state;
+    the_fake = takes_nothing_away;
+    write_file("fake", "from-fake", "gamma");
+    assert_int_equal(run_world(true, 10), SOS_OK);
+    assert_true(holds("fake", "from-a", "alpha") && holds("fake", "from-b", "beta"));
+    write_file("a", "from-a", "changed");
+    shell("rm %1$s/a/from-b; mkdir %1$s/a/from-b");
+    how.dry_run = true;
+    assert_int_equal(run_world(true, 10), SOS_PARTIAL);
+    assert_int_equal(heard.troubles, 1);
+    how.dry_run = false;
+    assert_int_equal(run_world(true, 10), SOS_PARTIAL);
+    assert_int_equal(heard.troubles, 1);
+    assert_true(holds("fake", "from-a", "changed"));
+    assert_true(holds("fake", "from-b", "beta"));
+    shell("test -d %1$s/b/from-b");
+}
+
 #define FAKE(name) \
     static void test_##name(void **state) { (void)state; others_in_step(name); }
 #define CACHED(name) \
@@ -822,6 +887,7 @@ int main(void)
         TEST(block_in_a_difference), TEST(difference_in_a_whole), TEST(listing_twice), TEST(block_without_listing),
         TEST(dies_in_a_difference), TEST(copy_is_cut),
         cmocka_unit_test_setup_teardown(a_difference_is_cheap, make_world, remove_world),
+        TEST(reads_only), TEST(takes_nothing_away),
         cmocka_unit_test_setup_teardown(cut_at_every_point, make_world, remove_world),
     };
     counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
