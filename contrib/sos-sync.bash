@@ -16,17 +16,19 @@ _sos_sync() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
-    --state-dir | --cache-dir)
+    --state-dir | --cache-dir | --root)
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         return
         ;;
     *)
         case $word in
         -*)
-            words="--accept-new --adopt --bwlimit --checksum --color --config --dry-run --exclude --exclude-from --format
-                --fsync --group --help --identity --include --include-from --json --known-hosts --mtree --no-progress
-                --progress --quiet --remote-command --rsh --ssh-config --state-dir --stats --threads --through --timeout
-                --verbose --version"
+            words="--accept-new --adopt --bwlimit --cache-dir --checksum --color --compress --config --dry-run --exclude
+                --exclude-from --format --fsync --group --help --identity --include --include-from --json --known-hosts
+                --mtree --no-cache --no-compress --no-progress --no-sandbox --progress --quiet --remote-command --rsh
+                --ssh-config --state-dir --stats --threads --through --timeout --verbose --version"
+            [ "${COMP_WORDS[1]}" != agent ] ||
+                words="--help --no-delete --no-sandbox --quiet --read-only --root --state-dir --verbose --version"
             ;;
         *)
             mapfile -t COMPREPLY < <(compgen -d -- "$word")

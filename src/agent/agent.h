@@ -10,17 +10,19 @@
 /* All strings are borrowed. */
 struct agent_options {
     /*
-     * NULL: OPEN names the root, and is heeded in all it asks for. Else only this one is served, and what OPEN says of the
-     * root, the state directory and the sandbox is passed over; the agent then locks itself in before it reads anything.
+     * NULL: OPEN names the root, and is heeded in all it asks for. Else only this one is served, and what
+     * OPEN says of the root, the state directory and the sandbox is passed over; the agent then locks itself
+     * in before it reads anything.
      */
     const char *root;
     const char *state_dir; /* with root: as in struct store_options */
-    bool local;            /* forked by the coordinator, on a socket pair with it: descriptors pass, a path may be relative */
+    bool local;            /* a child of the coordinator, on a socket pair with it: descriptors pass, paths
+                              may be relative */
     bool dry_run;          /* whatever OPEN says */
     bool read_only;        /* no object is changed */
     bool no_delete;        /* none is replaced by one of another kind, none is removed */
     bool no_sandbox;       /* do not lock in */
-    const char *const *neighbour; /* roots of other stores whose descriptors may be lent to this one: to be read from */
+    const char *const *neighbour; /* roots of stores that may be lent to this one, to be read from */
     size_t neighbours;
 };
 

@@ -61,8 +61,8 @@ static int open_dir(const char *path)
 }
 
 /*
- * The store's own directory, held through a descriptor: a symlink in its place must not lead the rule elsewhere. -1
- * when it is not there.
+ * The store's own directory, held through a descriptor: a symlink in its place must not lead the rule
+ * elsewhere. -1 when it is not there.
  */
 static int open_state(const struct agent *a, int root)
 {
@@ -96,7 +96,7 @@ static void allow_state(const struct agent *a, struct rules *r, int state, unsig
     }
 }
 
-/* To read only, a root is not written to, once its state is there and no killed run has left anything to tidy up. */
+/* Is the root not to be written to? For reading only, once its state is there and a killed run left nothing. */
 static bool only_read(const struct agent *a, int state)
 {
     struct stat st;
@@ -144,7 +144,7 @@ static int lock_in(struct agent *a, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
-/* What a dry run has to put somewhere must be open before we are locked in. Without it the scan says what is wrong. */
+/* What a dry run writes to must be open before we are locked in. Without it the scan says what is wrong. */
 static void open_scratch(struct agent *a)
 {
     const char *tmp = getenv("TMPDIR");
@@ -197,7 +197,8 @@ static char *expand(const char *path, size_t n)
     return len || n > 1 ? mem_printf("%.*s%.*s", (int)len, dir, (int)(n - 1), path + 1) : mem_strdup("/");
 }
 
-static int take_path(const struct agent *a, const char *path, size_t n, const char *what, char **out, struct err *e)
+static int take_path(const struct agent *a, const char *path, size_t n, const char *what, char **out,
+                     struct err *e)
 {
     *out = expand(path, n);
     if (!*out)
@@ -222,7 +223,8 @@ static void remark_other_root(struct agent *a, const struct message_open *m)
     struct err text;
     char *asked = expand(m->root, m->root_len);
     if (!asked || !same_path(asked, a->root)) {
-        err_set(&text, 0, "asked for %.*s, but its agent serves %s and nothing else", (int)m->root_len, m->root, a->root);
+        err_set(&text, 0, "asked for %.*s, but its agent serves %s and nothing else", (int)m->root_len, m->root,
+                a->root);
         message_put_problem(&a->out, false, "", text.msg);
     }
     free(asked);

@@ -27,7 +27,8 @@ struct agent {
     struct wire_out out;
     struct store *store;       /* NULL before OPEN */
     struct filter *filter;
-    char *root, *state_dir, *group; /* what is served (options or OPEN), and what SCAN said; NULL as yet or for none */
+    char *root, *state_dir;    /* what is served, from the options or OPEN; NULL before, or for none */
+    char *group;               /* what SCAN said */
     int scratch;               /* for the store, until it takes it; 0: none */
     bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
     bool dry_run, scanned, bye;
@@ -61,7 +62,7 @@ int agent_flush(struct agent *a, struct err *e);
 
 /* ---- confine.c: which root, and locking in to it ---- */
 
-/* Before anything is read. 0, also when there is no sandbox to be had; an error when there should be one but is not. */
+/* Before anything is read. 0, also where there is no sandbox to be had; an error where there should be one. */
 int confine_first(struct agent *a, struct err *e);
 /* At OPEN, before anything is touched: settles root, state_dir and dry_run. 0 or an error. */
 int confine_open(struct agent *a, const struct message_open *m, struct err *e);

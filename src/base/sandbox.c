@@ -37,7 +37,8 @@
 #define SCOPE_SIGNAL (1ull << 1)
 
 #define READS (FS_READ_FILE | FS_READ_DIR)
-#define WRITES (FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG | FS_MAKE_SYM | FS_REFER | FS_TRUNCATE)
+#define WRITES (FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG | FS_MAKE_SYM | \
+                FS_REFER | FS_TRUNCATE)
 #define OF_A_FILE (FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV)
 
 /* As the kernel of version 6 has it; an older one takes it as long as what it does not know is zero. */
@@ -78,7 +79,8 @@ static int allow(int ruleset, const struct sandbox_rule *rule, uint64_t handled,
         return passed_over(errno) ? 0 : err_sys(e, "%s", rule->path ? rule->path : "a descriptor");
     int rc = fstat(fd, &st);
     if (rc == 0) {
-        uint64_t access = (rule->access & SANDBOX_READ ? READS : 0) | (rule->access & SANDBOX_WRITE ? WRITES : 0);
+        uint64_t access = rule->access & SANDBOX_READ ? READS : 0;
+        access |= rule->access & SANDBOX_WRITE ? WRITES : 0;
         access &= handled & (S_ISDIR(st.st_mode) ? UINT64_MAX : OF_A_FILE);
         struct landlock_path_beneath_attr attr = {.allowed_access = access, .parent_fd = fd};
         rc = access ? (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0) : 0;

@@ -14,22 +14,22 @@
 
 enum sandbox_access {
     SANDBOX_READ = 1,  /* read files, list directories */
-    SANDBOX_WRITE = 2, /* make, change, rename, link and remove files, directories and symlinks; no devices, sockets or fifos */
+    SANDBOX_WRITE = 2, /* make, change, rename, link, remove files, directories and symlinks; nothing special */
 };
 
-/* What is allowed below a file or directory: its mounts too, wherever it is moved to, by whatever name it is reached. */
+/* What is allowed of a file, or of all below a directory: by whatever name it is reached, mounts included. */
 struct sandbox_rule {
-    const char *path; /* NULL: fd. A path that is not there or out of reach is passed over: it allows nothing */
+    const char *path; /* NULL: fd. One that is not there or out of reach is passed over: it allows nothing */
     int fd;           /* borrowed */
     unsigned access;  /* of enum sandbox_access */
 };
 
 /*
- * Allows what the rules say and nothing else, and never a program to be run, a TCP port to be bound or connected to, a
- * process outside to be signalled. May be called again, to allow still less. Only the calling thread and what it starts
- * later are locked in, so call it before there are others. 1: locked in. 0: the kernel has no Landlock, or its first
- * version, which forbids every rename from one directory to another and would break us. An error else, and then
- * this process may not serve anybody.
+ * Allows what the rules say and nothing else, and never a program to be run, a TCP port to be bound or
+ * connected to, a process outside to be signalled. May be called again, to allow still less. Only the calling
+ * thread and what it starts later are locked in, so call it before there are others. 1: locked in. 0: the
+ * kernel has no Landlock, or its first version, which forbids every rename from one directory to another and
+ * would break us. An error else, and then this process may not serve anybody.
  */
 int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e);
 

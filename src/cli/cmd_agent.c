@@ -10,11 +10,12 @@ static int check(const struct options *o, struct err *e)
     if (o->operands > 1)
         return err_set(e, ERR_USAGE, "agent takes one ROOT, not %zu", o->operands);
     if (o->operands && o->root)
-        return err_set(e, ERR_USAGE, "agent takes one root: either --root \"%s\" or %s", o->root, o->operand[0]);
+        return err_set(e, ERR_USAGE, "agent takes one root: either --root \"%s\" or %s", o->root,
+                       o->operand[0]);
     if (o->operands && !*o->operand[0])
         return err_set(e, ERR_USAGE, "ROOT must not be empty");
     if (o->read_only && o->no_delete)
-        return err_set(e, ERR_USAGE, "--read-only and --no-delete: one says all that the other does; give one of them");
+        return err_set(e, ERR_USAGE, "--read-only says all that --no-delete does: give one of them");
     if (!o->operands && !o->root && (o->read_only || o->no_delete || o->state_dir))
         return err_set(e, ERR_USAGE, "--%s needs a root: without one the caller chooses what is served",
                        o->read_only ? "read-only" : o->no_delete ? "no-delete" : "state-dir");

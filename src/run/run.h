@@ -111,7 +111,8 @@ struct channel {
 
 struct run {
     const struct group *group;
-    int (*body)(int fd, void *peer); /* what serves a member (struct peer) in its child; NULL: peer_serve_local. Tests put a fake here */
+    /* What serves a member (struct peer) in its child; NULL: peer_serve_local. Tests put a fake here. */
+    int (*body)(int fd, void *peer);
     const struct sos_options *options;
     bool cache_all;            /* manifests of local members are cached too: for tests */
     const struct sos_callbacks *callbacks;
@@ -160,7 +161,7 @@ static inline bool peer_lives(const struct peer *p)
 
 int peer_serve_local(int fd, void *peer);
 int peer_start(struct run *r, struct peer *p, struct err *e);
-/* Has its agent said that it will not do this? Its operation is sent, so that it says why, but no content with it. */
+/* Has its agent said that it will not do this? It is still told, so that it says why, but gets no content. */
 bool peer_refuses(const struct peer *p, const struct plan_target *t);
 /* Gives a member up: tells it, kills its agent, the run goes on without it. */
 void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -251,7 +251,8 @@ static int open_given(struct state *s, int root, const char *root_path, const ch
         rc = err_sys(e, "%s: cannot make the state directory", state_dir);
         goto out;
     }
-    dir = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC); /* not to be read: other stores' state is there too */
+    /* Not to be read: other stores' state is there too. */
+    dir = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     real_dir = dir < 0 ? NULL : realpath(state_dir, NULL);
     if (!real_dir) {
         if (errno != ENOENT || create)

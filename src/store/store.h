@@ -41,7 +41,7 @@ struct store_options {
     bool checksum;          /* rehash everything */
     bool read_only;         /* objects stay as they are: ERR_DENIED; only records of them are made */
     bool no_delete;         /* an object is replaced only by one of its own kind: else ERR_DENIED */
-    int scratch;            /* an empty file without a name, for what a dry run must put somewhere, taken over; 0: made in $TMPDIR */
+    int scratch;            /* an empty unnamed file for a dry run's manifest, taken over; 0: made in $TMPDIR */
     enum store_fsync fsync;
     unsigned threads;       /* for hashing; 0: as many as there are cores */
     const struct filter *filter; /* borrowed; NULL: none */

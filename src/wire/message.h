@@ -70,7 +70,13 @@ struct message_open {
     struct rd filter;          /* filter_put's bytes */
 };
 
-enum message_opened_flag { OPENED_EXISTS = 1, OPENED_PARENT = 2, OPENED_MARKED = 4, OPENED_READ_ONLY = 8, OPENED_NO_DELETE = 16 };
+enum message_opened_flag {
+    OPENED_EXISTS = 1,
+    OPENED_PARENT = 2,
+    OPENED_MARKED = 4,
+    OPENED_READ_ONLY = 8,  /* it refuses to change an object */
+    OPENED_NO_DELETE = 16, /* it refuses to put one of another kind in an object's place */
+};
 
 struct message_peer {
     struct uuid id;

@@ -21,7 +21,7 @@ teardown() { teardown_world; }
     [ -x "$I/bin/sos-sync" ]
     [ -f "$I/lib/libsos-sync.a" ]
     [ -f "$I/include/sos-sync.h" ]
-    for page in man1/sos-sync.1 man5/sos.conf.5 man5/sos-manifest.5 man7/sos-wire.7; do
+    for page in man1/sos-sync.1 man1/sos-sync-agent.1 man5/sos.conf.5 man5/sos-manifest.5 man7/sos-wire.7; do
         [ -f "$I/share/man/$page" ] || { echo "no $page"; return 1; }
     done
     [ "$(ls dest)" = opt ] && [ "$(ls dest/opt)" = sos ]

@@ -64,6 +64,25 @@ static void flags(void **state)
     options_free(&o);
 }
 
+static void of_an_agent(void **state)
+{
+    (void)state;
+    struct words w;
+    struct options o;
+    struct err e;
+    good(&w, &o, "agent --root /srv/a --read-only --no-delete --no-sandbox --state-dir /s");
+    assert_string_equal(o.root, "/srv/a");
+    assert_string_equal(o.state_dir, "/s");
+    assert_true(o.read_only && o.no_delete && o.no_sandbox);
+    assert_int_equal(options_fit(&o, OPTIONS_AGENT, "agent", &e), 0);
+    assert_int_equal(options_fit(&o, OPTIONS_SYNC, "a sync", &e), ERR_USAGE);
+    options_free(&o);
+    good(&w, &o, "--no-sandbox A B");
+    assert_int_equal(options_fit(&o, OPTIONS_SYNC, "a sync", &e), 0);
+    assert_int_equal(options_fit(&o, OPTIONS_MANIFEST, "manifest", &e), ERR_USAGE);
+    options_free(&o);
+}
+
 static void values(void **state)
 {
     (void)state;
@@ -330,7 +349,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags),
-        cmocka_unit_test(values),
+        cmocka_unit_test(of_an_agent), cmocka_unit_test(values),
         cmocka_unit_test(operands_after_dashes),
         cmocka_unit_test(wrong_lines),
         cmocka_unit_test(errors_know_json),
