@@ -14,8 +14,8 @@
 
 /*
  * A signature costs 20 bytes a block, and each change that stands alone costs about one block of literals: for k
- * changes a block of sqrt(20 * size / k) is best. We take k for some hundreds at 1 GiB (8 KiB), and powers of two,
- * which hash without copying. Sums cost the same time whatever the block. Large files get larger blocks than
+ * changes a block of sqrt(20 * size / k) is best. We take k for some hundreds (8 KiB at 1 GiB), and powers of two,
+ * of which four can be summed at once. Sums cost the same time whatever the block. Large files get larger blocks than
  * that, so that their index stays small.
  */
 static uint64_t block_for(uint64_t basis)

@@ -6,7 +6,7 @@
  *              maker     reads the wanted file, finds the basis in it   -> patch stream
  *     target   patcher   reads patch stream and basis, writes the file
  *
- * Signatures, block sums and deltas are librsync's (rdiff can read them); delta_sums.c alone knows the library.
+ * Signatures and deltas are librsync's (rdiff can read them); delta_sums.c alone knows the library.
  * Nothing here knows a wire or a store, and everything streams. Nothing is trusted: whatever a peer sends makes
  * an error at worst. The digest of what was rebuilt is for the caller to compare.
  *

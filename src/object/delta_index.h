@@ -12,7 +12,7 @@ struct delta_index {
     struct buf raw;           /* the signature */
     uint32_t count;           /* blocks */
     uint32_t *table;          /* hash of a weak sum -> block + 1; 0 where free. 1 << bits slots, and some behind */
-    uint64_t *filter;         /* one bit for each hash of FILTER_BITS more bits: most misses end here, in the cache */
+    uint64_t *filter;         /* one bit for each hash of filter_bits bits: most misses end here, in the cache */
     unsigned bits, filter_bits;
 };
 

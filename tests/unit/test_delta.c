@@ -515,6 +515,35 @@ static void librsync_agrees(void **state)
         buf_free(all[i]);
 }
 
+/* A signature need not have the shape that we would have chosen. */
+static void other_shapes(void **state)
+{
+    (void)state;
+    static const struct delta_shape all[] = {{1, 16}, {7, 17}, {127, 32}, {128, 32}, {1000, 16}, {1152, 20}, {65536, 16},
+                                             {2 * MIB, 16}};
+    struct buf b = random_bytes(300001, 30), want = {0};
+    put_random(&want, 1000, 31);
+    buf_put(&want, b.data, b.len);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct err e;
+        struct delta_counts counts;
+        struct target t = {.basis = &b};
+        struct buf sig = job(rs_sig_begin(all[i].block, all[i].strong, RS_RK_BLAKE2_SIG_MAGIC), &b);
+        struct delta_index *x = load(&sig, UINT64_MAX, 5000, &e);
+        assert_non_null(x);
+        struct buf patch = make(x, &want, 0, 3000, &counts);
+        assert_true(counts.literal <= 1000);
+        assert_int_equal(apply(&t, &patch, want.len, 5000, &counts), 1);
+        expect_same(&t.out, &want);
+        delta_index_free(x);
+        buf_free(&sig);
+        buf_free(&patch);
+        buf_free(&t.out);
+    }
+    buf_free(&b);
+    buf_free(&want);
+}
+
 /* ---- sizes ---- */
 
 static void shapes(void **state)
@@ -878,6 +907,7 @@ int main(void)
         cmocka_unit_test(all_small_sizes), cmocka_unit_test(all_pieces), cmocka_unit_test(random_mutations),
         cmocka_unit_test(basis_of_another_size), cmocka_unit_test(no_index), cmocka_unit_test(keeps_what_is_there),
         cmocka_unit_test(long_files), cmocka_unit_test(search_comes_back), cmocka_unit_test(librsync_agrees),
+        cmocka_unit_test(other_shapes),
         cmocka_unit_test(shapes), cmocka_unit_test(hostile_signatures), cmocka_unit_test(signatures_cut_or_too_long),
         cmocka_unit_test(index_memory_is_bounded), cmocka_unit_test(signature_that_burns_time),
         cmocka_unit_test(hostile_commands), cmocka_unit_test(good_commands), cmocka_unit_test(copies_without_end),
