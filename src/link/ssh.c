@@ -207,23 +207,43 @@ static int gave_up(struct carrier *c, const char *during)
 
 /* ---- the server's key ---- */
 
+static bool listed(const struct buf *list, const char *type)
+{
+    size_t n = strlen(type);
+    const char *end = (const char *)list->data + list->len;
+    for (const char *p = (const char *)list->data; p && p < end; p++) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        const char *stop = comma ? comma : end;
+        if ((size_t)(stop - p) == n && memcmp(p, type, n) == 0)
+            return true;
+        p = stop;
+    }
+    return false;
+}
+
 /* Types that we know the host by come first, so that the server shows a key that we can compare. */
 static void prefer_known(struct carrier *c, const struct known_hosts *k)
 {
-    struct buf list = {0};
+    struct buf known = {0}, list = {0};
     const char **names = NULL;
-    known_hosts_types(k, &list);
-    if (list.len) {
-        int n = libssh2_session_supported_algs(c->session, LIBSSH2_METHOD_HOSTKEY, &names);
+    known_hosts_types(k, &known);
+    int n = known.len ? libssh2_session_supported_algs(c->session, LIBSSH2_METHOD_HOSTKEY, &names) : 0;
+    for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < n; i++) {
-            buf_u8(&list, ',');
+            /* One kind of key, several ways to sign with it. */
+            const char *type = strncmp(names[i], "rsa-sha2-", 9) == 0 ? "ssh-rsa" : names[i];
+            if (listed(&known, type) != (pass == 0))
+                continue;
+            if (list.len)
+                buf_u8(&list, ',');
             buf_put(&list, names[i], strlen(names[i]));
         }
-        if (n > 0)
-            libssh2_free(c->session, (void *)names);
+    if (n > 0) {
+        libssh2_free(c->session, (void *)names);
         buf_u8(&list, '\0');
         libssh2_session_method_pref(c->session, LIBSSH2_METHOD_HOSTKEY, (const char *)list.data);
     }
+    buf_free(&known);
     buf_free(&list);
 }
 
