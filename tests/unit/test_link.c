@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,7 +254,8 @@ static void know(const char *file, const char *host, unsigned port, const char *
 /* A remote that works: the test spoils what it is about. */
 static struct link_remote *prepare(struct world *w, const struct server *s, const char *command)
 {
-    know("known", "127.0.0.1", s->port, "host.pub");
+    if (s->pid)
+        know("known", "127.0.0.1", s->port, "host.pub");
     write_file("config", "Host *\n  GlobalKnownHostsFile none\n  IdentityAgent none\n");
     *w = (struct world){.config = in_dir("config"), .known = in_dir("known"), .key = in_dir("user")};
     w->identity[0] = w->key;
@@ -889,6 +891,33 @@ static void through_a_proxy_command(void **state)
     finish(&w);
 }
 
+/* Whatever the proxy is: it ends with the link, even with one that is killed. */
+static void a_proxy_ends_with_its_link(void **state)
+{
+    (void)state;
+    struct world w;
+    struct link l = LINK_NONE;
+    struct err e;
+    char why[256], text[32] = "";
+    prepare(&w, &plain, CAT);
+    if (shell("command -v ssh >/dev/null") != 0)
+        skip();
+    write_file("proxy", "echo $$ >&2\nexec sleep 1000\n");
+    write_file("config", "Host far\n  ProxyCommand sh %s/proxy\n", dir);
+    w.r.host = "far";
+    assert_int_equal(link_remote(&l, &w.r, NULL, 0, &e), 0);
+    struct pollfd p = {.fd = l.err_fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+    assert_true(read(l.err_fd, text, sizeof text - 1) > 0);
+    int pidfd = (int)syscall(SYS_pidfd_open, atoi(text), 0u);
+    assert_true(pidfd >= 0);
+    link_close(&l, 0, why, sizeof why);
+    p = (struct pollfd){.fd = pidfd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+    close(pidfd);
+    finish(&w);
+}
+
 static void through_a_jump_host(void **state)
 {
     (void)state;
@@ -1033,6 +1062,7 @@ int main(void)
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(no_ssh_server),
         cmocka_unit_test(through_a_proxy_command),
+        cmocka_unit_test(a_proxy_ends_with_its_link),
         cmocka_unit_test(through_a_jump_host),
     };
     return cmocka_run_group_tests(tests, start_world, end_world);
