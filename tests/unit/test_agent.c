@@ -659,6 +659,42 @@ static void the_coordinator_goes_away(void **state)
     assert_false(exists(s->root, "new"));
 }
 
+/* The three answers to HAVE. */
+static void what_is_had(void **state)
+{
+    struct session *s = *state;
+    struct digest d[3] = {digest_of("hello", 5), digest_of("part of it", 10), digest_of("unheard", 7)};
+    char hex[2 * DIGEST_LEN + 1];
+    char *dir = mem_printf("%s/.sos-sync/partial", s->root), *up = mem_printf("%s/.sos-sync", s->root);
+    char *path = mem_printf("%s/%s.%d", dir, digest_hex(hex, &d[1]), 5 << 20);
+    assert_int_equal(mkdir(up, 0700), 0);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    make_file(dir, strrchr(path, '/') + 1, "");
+    assert_int_equal(truncate(path, 1 << 20), 0);
+    open_store(s, OPEN_DRY_RUN);
+    struct message_scan scan = {.group = "g", .group_len = 1};
+    uuid_random(&scan.id);
+    message_put_scan(&s->out, &scan);
+    struct frame f = next(s);
+    struct message_scanned scanned;
+    struct err e;
+    uint8_t have[MSG_HAVE_MAX];
+    size_t n;
+    assert_int_equal(message_get_scanned(&f, &scanned, &e), 0);
+    assert_int_equal(scanned.partials, 1);
+    assert_int_equal(scanned.totals.objects, 1);
+    message_put_have(&s->out, d, 3);
+    f = next(s);
+    assert_int_equal(message_get_had(&f, have, &n, &e), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(have[0], STORE_HAVE);
+    assert_int_equal(have[1], STORE_HAVE_PART);
+    assert_int_equal(have[2], STORE_HAVE_NOT);
+    free(dir);
+    free(up);
+    free(path);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -671,6 +707,7 @@ int main(void)
         TEST(a_bundle_with_another_object), TEST(open_with_another_mode), TEST(a_source_compresses),
         TEST(a_target_unpacks), TEST(a_target_refuses_bad_pieces), TEST(an_empty_compressed_piece),
         TEST(the_coordinator_goes_away),
+        TEST(a_bundle_with_another_object), TEST(the_coordinator_goes_away), TEST(what_is_had),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }

@@ -631,7 +631,7 @@ static void no_way_out_by_name(void **state)
         struct message_apply m = an_op(1, path[i / 2], ENTRY_FILE, "secret");
         begin(&s, &options, root);
         if (i % 2)
-            message_put_send(&s.out, 1, &m.entry);
+            message_put_send(&s.out, MSG_SEND, 1, &m.entry);
         else
             message_put_apply(&s.out, 1, &m);
         refused(&s, ERR_PROTO, i % 2 ? "SEND" : "APPLY");
@@ -649,7 +649,7 @@ static void no_way_out_by_symlink(void **state)
     struct session s;
     begin(&s, &options, root);
     struct message_apply m = an_op(1, "link/other/mine", ENTRY_FILE, "secret"), dir = an_op(1, "link/made", ENTRY_DIR, NULL);
-    message_put_send(&s.out, 1, &m.entry);
+    message_put_send(&s.out, MSG_SEND, 1, &m.entry);
     wire_out_frame(&s.out, MSG_SEND_END, 1, NULL, 0);
     message_put_number(&s.out, MSG_CREDIT, 1, 1 << 20);
     struct frame f;
@@ -714,7 +714,7 @@ static void more_objects_than_may_wait(void **state)
     struct message_apply m = an_op(1, path, ENTRY_FILE, "secret");
     begin(&s, &options, root);
     for (int i = 0; i < 70000; i++) {
-        message_put_send(&s.out, 1, &m.entry);
+        message_put_send(&s.out, MSG_SEND, 1, &m.entry);
         if (wire_out_waiting(&s.out) > 1 << 20 && wire_out_flush(&s.out) < 0)
             break;
     }
