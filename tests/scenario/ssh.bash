@@ -32,10 +32,17 @@ ssh_begin() {
     : >"$SSH_DIR/servers"
 }
 
-# In setup, after setup_world: what nobody's own settings may change, and options that every run gets.
+# In setup, after setup_world: what nobody's own settings may change, and options that every run gets. The test may add to
+# what setup_file wrote.
 ssh_world() {
     unset SSH_AUTH_SOCK SSH_ASKPASS DISPLAY
     export XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache
+    ssh_config=$BATS_TEST_TMPDIR/ssh_config
+    cp "$SSH_DIR/config" "$ssh_config"
+    ssh_options
+}
+
+ssh_options() {
     EXTRA=(--ssh-config "$ssh_config" --remote-command "$SSH_DIR/bin/sos-sync")
 }
 
@@ -258,7 +265,7 @@ know_host() {
 # The names in $ssh_known as digests.
 hash_known() { ssh-keygen -q -H -f "$ssh_known" >/dev/null 2>&1 && rm -f "$ssh_known.old"; }
 
-# own_known: a list of known hosts of this test's own, in the world; empty. own_config: the same for the configuration.
+# An empty list of known hosts of this test's own; own_config: the same for the configuration.
 own_known() {
     ssh_known=$BATS_TEST_TMPDIR/known_hosts
     : >"$ssh_known"
@@ -266,7 +273,7 @@ own_known() {
 own_config() {
     ssh_config=$BATS_TEST_TMPDIR/ssh_config
     : >"$ssh_config"
-    ssh_world
+    ssh_options
 }
 
 # ssh_alias NAME PORT [LINE...]: a Host of $ssh_config, the given lines before ours, as the first one of a key counts. NAME may be

@@ -116,7 +116,7 @@ SH
 }
 
 @test "rsh: a far path is bytes to no shell" {
-    local dir=$'b $(touch pwned) `touch pwned` ; touch pwned \' " \\ * \n x'
+    local dir=$'b $(touch pwned) `touch pwned` ; touch pwned \' " \\ * x'
     by_script
     mkdir "$dir"
     put a x 1
@@ -442,6 +442,7 @@ flip_at() {
     need_commands sshd
     own_config
     ssh_alias wrong 1 "User nobody"
+    ssh_alias 127.0.0.1 -
     put a x 1
     others_go_on "wrong:$PWD/b" .
     exits 0 a "ssh://$(id -un)@wrong:$ssh_port$PWD/b"
