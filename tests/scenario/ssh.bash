@@ -368,8 +368,11 @@ SH
     chmod 755 "$1"
 }
 
+# head and its like keep back what they have until it is enough, and both ends would wait for ever: stdbuf.
+
 # rsh_cut_down FILE N: the same; after N bytes from the far end it is gone, and all that hangs on it.
 rsh_cut_down() {
+    need_commands stdbuf
     sed "s/@N@/$2/" >"$1" <<'SH'
 #!/bin/sh
 while [ "${1#-}" != "$1" ]; do shift 2; done
@@ -381,7 +384,7 @@ sh -c "exec $*" <&3 3<&- >"$pipe" &
 far=$!
 exec 3<&- 4<"$pipe" <&-
 rm "$pipe"
-head -c @N@ <&4
+stdbuf -o0 head -c @N@ <&4
 kill -KILL $far 2>/dev/null
 wait $far 2>/dev/null
 SH
@@ -390,11 +393,12 @@ SH
 
 # rsh_cut_up FILE N: the same after N bytes to the far end.
 rsh_cut_up() {
+    need_commands stdbuf
     sed "s/@N@/$2/" >"$1" <<'SH'
 #!/bin/sh
 while [ "${1#-}" != "$1" ]; do shift 2; done
 shift
-head -c @N@ | sh -c "exec $*"
+stdbuf -o0 head -c @N@ | sh -c "exec $*"
 SH
     chmod 755 "$1"
 }

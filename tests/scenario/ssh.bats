@@ -42,7 +42,7 @@ mixed() {
 
 # member_failed MEMBER TEXT: the run said that of this member, in one line.
 member_failed() {
-    grep -F "$1" <<<"$errors" | grep -q "$2" && return 0
+    grep -F "$1" <<<"$errors" | grep -qi "$2" && return 0
     printf 'of %s nothing was said like "%s":\n%s\n' "$1" "$2" "$errors"
     return 1
 }
@@ -267,7 +267,7 @@ SH
     rsh_filter silent 'exec sleep 1000'
     by_script silent
     SECONDS=0
-    others_go_on "host:$PWD/b" . --timeout 1
+    others_go_on "host:$PWD/b" . --timeout 2
     [ $SECONDS -lt 20 ]
 }
 
@@ -385,11 +385,12 @@ cuts() {
 # A line without encryption that turns byte N: whatever comes of it, nothing crashes, hangs, is lost or left torn.
 flip_at() {
     local store
+    need_commands stdbuf
     for store in a b c; do
         rm -rf $store
         cp -a "$BATS_TEST_TMPDIR/busy/$store" .
     done
-    rsh_filter flip "exec 3<&0; sh -c \"exec \$*\" <&3 3<&- | { exec 3<&-; head -c $1; head -c 1 | tr '\\000-\\377' '\\001-\\377\\000'; cat; }"
+    rsh_filter flip "exec 3<&0; sh -c \"exec \$*\" <&3 3<&- | { exec 3<&-; stdbuf -o0 head -c $1; head -c 1 | tr '\\000-\\377' '\\001-\\377\\000'; cat; }"
     AS=(timeout 60)
     ends "0 2 3 5 6" --timeout 5 --rsh "$PWD/flip" a "h:$PWD/b" c || { echo "turned at $1"; return 1; }
     AS=()
@@ -728,7 +729,7 @@ flip_at() {
     others_go_on "broken:$PWD/b" .
     ssh_alias silent "$ssh_port" "ProxyCommand sleep 1000"
     SECONDS=0
-    others_go_on "silent:$PWD/b" . --timeout 1
+    others_go_on "silent:$PWD/b" . --timeout 2
     [ $SECONDS -lt 20 ]
 }
 
