@@ -29,7 +29,9 @@ static void read_message(struct frame *f)
     struct message_peer peer;
     const char *text;
     size_t n;
-    uint64_t number;
+    uint64_t number, literal;
+    uint16_t channel;
+    bool yes;
     int code;
     struct err e;
     switch (f->type) {
@@ -47,7 +49,7 @@ static void read_message(struct frame *f)
     case MSG_PROBLEM: message_get_problem(f, &m.problem, &e); break;
     case MSG_SCANNED: message_get_scanned(f, &m.scanned, &e); break;
     case MSG_LIST: message_get_list(f, &m.list, &e); break;
-    case MSG_LISTING: message_get_listing(f, yes, &e); break;
+    case MSG_LISTING: message_get_listing(f, &yes, &e); break;
     case MSG_LIST_END:
     case MSG_COMMITTED: message_get_totals(f, &m.totals, &e); break;
     case MSG_HAVE: message_get_have(f, digests, &n, &e); break;
@@ -59,12 +61,14 @@ static void read_message(struct frame *f)
         break;
     case MSG_APPLY: message_get_apply(f, path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
+    case MSG_SIGN:
     case MSG_SEND: message_get_send(f, path, &m.entry, &e); break;
+    case MSG_SEND_DELTA: message_get_send_delta(f, path, &channel, &m.entry, &e); break;
+    case MSG_DONE: message_get_done(f, &number, &literal, &e); break;
     case MSG_COMMIT: message_get_commit(f, &m.commit, &e); break;
     case MSG_FAILED: message_get_failed(f, &code, &text, &n, &e); break;
     case MSG_DATA_END: message_get_text(f, &text, &n, &e); break;
     case MSG_LEND:
-    case MSG_DONE:
     case MSG_CREDIT: message_get_number(f, &number, &e); break;
     default: message_get_empty(f, &e); break;
     }

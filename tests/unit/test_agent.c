@@ -703,11 +703,9 @@ int main(void)
         TEST(scan_before_open), TEST(apply_before_scan), TEST(apply_in_a_dry_run), TEST(a_gap_in_the_sequence),
         TEST(a_lender_that_lent_nothing), TEST(lend_without_a_descriptor), TEST(data_without_credit),
         TEST(unknown_type), TEST(hostile_paths), TEST(a_file_outside_the_manifest),
-        TEST(a_bundle_with_another_object), TEST(listings), TEST(a_malformed_list), TEST(committed_totals),
-        TEST(a_bundle_with_another_object), TEST(open_with_another_mode), TEST(a_source_compresses),
+        TEST(a_bundle_with_another_object), TEST(listings), TEST(a_malformed_list), TEST(committed_totals), TEST(open_with_another_mode), TEST(a_source_compresses),
         TEST(a_target_unpacks), TEST(a_target_refuses_bad_pieces), TEST(an_empty_compressed_piece),
-        TEST(the_coordinator_goes_away),
-        TEST(a_bundle_with_another_object), TEST(the_coordinator_goes_away), TEST(what_is_had),
+        TEST(the_coordinator_goes_away), TEST(what_is_had),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }
