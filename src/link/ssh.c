@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sandbox.h"
 #include "base/path.h"
 #include "link/dial.h"
 #include "link/keyfile.h"
@@ -839,8 +840,12 @@ int ssh_carry(int fd, const struct link_remote *r)
         status = start_command(&c, r->command);
     if (status == 0) {
         prepare_flows(&c);
-        /* after authentication nothing is opened any more: where r->sandbox is set, all else can be given up here */
-        status = carry(&c);
+        /* Nothing is opened any more: whoever captures us from the far end finds nothing but these descriptors. */
+        struct err e;
+        if (r->sandbox && sandbox_nothing(&e) < 0)
+            status = say("%s", e.msg);
+        else
+            status = carry(&c);
     }
     /* A word of farewell, if it costs no waiting. Closing the channel would: the process ends here and takes all along. */
     if (c.session && !c.gone) {

@@ -39,7 +39,7 @@ int remote_start(struct run *r, struct peer *p, const int *close_fds, size_t n, 
         .known_hosts = o->known_hosts,
         .identity = o->identity,
         .identities = o->identities,
-        .sandbox = true,
+        .sandbox = !o->no_sandbox,
     };
     p->words = mem_zalloc(sizeof *p->words);
     return link_remote(&p->link, &how, close_fds, n, e);
