@@ -31,6 +31,7 @@ static int begin(struct agent *a, struct outgoing *o, struct wanted *w, struct e
     o->name = mem_strdup(w->path);
     o->left = w->kind == ENTRY_FILE ? want.size : 0;
     o->in_object = true;
+    want.mtime.nsec = 0; /* the targets have it from their operation, and here it would cost a header of its own */
     return archive_out_begin(o->archive, &want, w->kind == ENTRY_LINK ? target : NULL, e);
 }
 

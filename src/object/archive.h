@@ -16,7 +16,7 @@
 /* ---- writing a pax stream: bytes are appended to a buffer that the caller drains between calls ---- */
 
 struct archive_out;
-/* pax, hdrcharset=BINARY; sink borrowed */
+/* pax; headers of 1 KiB (hdrcharset=BINARY) stand only before objects that need them: names beyond ASCII, nanoseconds. sink borrowed */
 struct archive_out *archive_out_new(struct buf *sink, struct err *e);
 void archive_out_free(struct archive_out *a); /* writes nothing; NULL is fine */
 /*

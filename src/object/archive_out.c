@@ -11,8 +11,13 @@
 /* How much of a file's missing rest is handed to libarchive in one go. */
 #define ZEROS 65536u
 
+/*
+ * Two writers take turns on one stream. Only binary takes every name as it is, but it puts a pax header of 1 KiB before
+ * each object; plain does so only where an object needs one.
+ */
 struct archive_out {
-    struct archive *codec;
+    struct archive *binary, *plain;
+    struct archive *codec;      /* the one of the two that has the current object */
     struct archive_entry *head; /* reused */
     struct buf *sink;
     uint64_t missing;           /* bytes of the current file that were not given yet */
@@ -36,19 +41,26 @@ static int failed(struct archive_out *a, const char *what, struct err *e)
     return err_set(e, ERR_FORMAT, "%s: %s", what, why ? why : "unknown trouble");
 }
 
+/* Without blocks every byte is in the sink when a call returns. */
+static int open_codec(struct archive_out *a, struct archive *codec)
+{
+    int rc = archive_write_set_bytes_per_block(codec, 0);
+    return rc == ARCHIVE_OK ? archive_write_open(codec, a, NULL, to_sink, NULL) : rc;
+}
+
 struct archive_out *archive_out_new(struct buf *sink, struct err *e)
 {
     struct archive_out *a = mem_zalloc(sizeof *a);
     a->sink = sink;
-    a->codec = archive_write_new();
+    a->codec = a->binary = archive_write_new();
+    a->plain = archive_write_new();
     a->head = archive_entry_new();
-    if (!a->codec || !a->head)
+    if (!a->binary || !a->plain || !a->head)
         abort(); /* as base/mem.h does */
-    /* Without blocks every byte is in the sink when a call returns. */
-    if (archive_write_set_format_pax(a->codec) != ARCHIVE_OK ||
-        archive_write_set_format_option(a->codec, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK ||
-        archive_write_set_bytes_per_block(a->codec, 0) != ARCHIVE_OK ||
-        archive_write_open(a->codec, a, NULL, to_sink, NULL) != ARCHIVE_OK) {
+    if (archive_write_set_format_pax_restricted(a->plain) != ARCHIVE_OK ||
+        archive_write_set_format_pax(a->binary) != ARCHIVE_OK ||
+        archive_write_set_format_option(a->binary, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK ||
+        open_codec(a, a->plain) != ARCHIVE_OK || open_codec(a, a->binary) != ARCHIVE_OK) {
         failed(a, "archive writer", e);
         archive_out_free(a);
         return NULL;
@@ -61,7 +73,8 @@ void archive_out_free(struct archive_out *a)
     if (!a)
         return;
     a->sink = NULL; /* freeing would write the end of the archive (and after archive_write_fail() it leaks) */
-    archive_write_free(a->codec);
+    archive_write_free(a->plain);
+    archive_write_free(a->binary);
     archive_entry_free(a->head);
     free(a);
 }
@@ -91,6 +104,19 @@ static void fill_head(struct archive_entry *h, const struct entry *entry, const 
         archive_entry_set_mtime(h, entry->mtime.sec, (long)entry->mtime.nsec);
 }
 
+static bool is_ascii(const char *p)
+{
+    for (; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            return false;
+    return true;
+}
+
+static bool is_plain(const struct entry *entry, const char *target)
+{
+    return entry->mtime.nsec == 0 && is_ascii(entry->path) && (!target || is_ascii(target));
+}
+
 int archive_out_begin(struct archive_out *a, const struct entry *entry, const char *target, struct err *e)
 {
     int rc = archive_out_finish_object(a, e);
@@ -101,6 +127,7 @@ int archive_out_begin(struct archive_out *a, const struct entry *entry, const ch
     if (entry->size > INT64_MAX)
         return err_set(e, ERR_FORMAT, "file of %llu bytes", (unsigned long long)entry->size);
     fill_head(a->head, entry, target);
+    a->codec = is_plain(entry, target) ? a->plain : a->binary;
     if (archive_write_header(a->codec, a->head) != ARCHIVE_OK)
         return failed(a, "archive header", e);
     a->open = true;
@@ -151,5 +178,6 @@ int archive_out_end(struct archive_out *a, struct err *e)
     int rc = archive_out_finish_object(a, e);
     if (rc < 0)
         return rc;
+    a->codec = a->binary;
     return archive_write_close(a->codec) == ARCHIVE_OK ? 0 : failed(a, "end of archive", e);
 }
