@@ -129,9 +129,7 @@ static bool would_fail(struct peer *p, const struct plan_target *t, const char *
     if (!peer_refuses(p, t))
         return false;
     report_trouble(p->run, p->member->name, path, true,
-                   p->flags & OPENED_READ_ONLY
-                       ? "this agent serves for reading only"
-                       : "this agent takes nothing away, and what is there is of another kind");
+                   p->flags & OPENED_READ_ONLY ? STORE_SAYS_READ_ONLY : STORE_SAYS_NO_DELETE);
     report_status(p->run, SOS_PARTIAL);
     return true;
 }

@@ -157,7 +157,7 @@ static int make_store(struct dir *d, const char *group, struct err *e)
 {
     int rc = 0;
     if (d->root < 0 && d->o.read_only)
-        return err_set(e, ERR_DENIED, "%s: does not exist, and is served for reading only", d->o.root);
+        return err_set(e, ERR_DENIED, "%s: does not exist, and is served for reading only (--read-only)", d->o.root);
     if (d->root < 0 && !d->o.dry_run) {
         if (mkdir(d->o.root, 0777) < 0 && errno != EEXIST)
             return err_sys(e, "%s: cannot make the store", d->o.root);

@@ -148,9 +148,9 @@ static int check_path(const struct put *p, const struct entry *entry, struct err
 static int check_allowed(const struct put *p, const struct op *op, struct err *e)
 {
     if (p->a.read_only && op->o->how != STORE_RECORD)
-        return err_set(e, ERR_DENIED, "this agent serves for reading only");
+        return err_set(e, ERR_DENIED, STORE_SAYS_READ_ONLY);
     if (p->a.no_delete && op->have && op->o->how == STORE_CONTENT && op->have->kind != op->o->entry->kind)
-        return err_set(e, ERR_DENIED, "this agent takes nothing away, and what is there is of another kind");
+        return err_set(e, ERR_DENIED, STORE_SAYS_NO_DELETE);
     return 0;
 }
 

@@ -34,6 +34,10 @@ struct store_watch {
     void (*done)(void *ctx, uint64_t seq, int code, const char *message);
 };
 
+/* What it says of an operation that it must refuse; a dry run's report says the same. */
+#define STORE_SAYS_READ_ONLY "this agent serves for reading only (--read-only)"
+#define STORE_SAYS_NO_DELETE "this agent takes nothing away (--no-delete), and what is there is of another kind"
+
 struct store_options {
     const char *root;       /* as the user wrote it */
     const char *state_dir;  /* NULL: .sos-sync/ in the root; else a directory on the same file system, the store gets a subdirectory there */
