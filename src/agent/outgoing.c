@@ -195,7 +195,8 @@ bool outgoing_starves(struct agent *a)
 {
     for (size_t i = 0; i < a->outgoing.n; i++) {
         struct outgoing *o = a->outgoing.at[i];
-        if (!o->ended && (o->bytes.len > o->bytes_sent || o->in_object || o->first) && !has_credit(a, o))
+        bool more = o->bytes.len > o->bytes_sent || o->first || o->in_object || o->patching || o->signing;
+        if (!o->ended && more && !has_credit(a, o))
             return true;
     }
     return false;

@@ -80,8 +80,8 @@ static void after_packed(struct squeeze_judge *j, struct squeeze_time at)
         j->until = at.now; /* if the link is still slow, back at once */
         enter(j, SQUEEZE_RAW, at);
     } else {
-        if (settled)
-            j->hold = HOLD_MIN_NS;
+        if (at.now >= j->until)
+            j->hold = HOLD_MIN_NS; /* it has proved itself */
         begin(j, at);
     }
 }
