@@ -83,8 +83,8 @@ line() {
 }
 
 @test "data: a thin line is squeezed without being asked" {
-    line thin --rate 400000
-    seq 1 500000 >a/numbers
+    line thin --rate 1500000
+    seq 1 1600000 >a/numbers
     took exits 0 a "thin:$PWD/b"
     same a b
     below "bytes on the line" "$(proxy_count up)" $(($(stat -c %s a/numbers) * 2 / 3))
@@ -376,7 +376,7 @@ resumes() {
     by_script
     for option in -z --no-compress; do
         noise a/noise$option 1000000
-        seq 1 50000 >"b/numbers$option"
+        seq ${#option}00000 ${#option}50000 >"b/numbers$option"
         for i in {1..100}; do echo "$i $option" >"b/s$i$option"; done
         went >/dev/null
         exits 0 --json $option "h:$PWD/a" "h:$PWD/b" "h:$PWD/c"
@@ -433,6 +433,7 @@ nightly() {
     exits 0 a "h:$PWD/b" "h:$PWD/c"
     same a b c
     rm -rf "$XDG_CACHE_HOME"
+    echo changed >b/d/object-79
     exits 0 --cache-dir "$PWD/kept" a "h:$PWD/b" "h:$PWD/c"
     [ -n "$(find kept -type f)" ] && [ ! -e "$XDG_CACHE_HOME" ]
     rm -r kept

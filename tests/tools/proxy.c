@@ -39,6 +39,7 @@
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S INT64_C(1000000000)
 #define RATE_AHEAD (10 * NS_PER_MS) /* how much a limited line may hold that it has not sent yet */
+#define RATE_BUFFER (128 * 1024)    /* the same for the kernel, which would take megabytes and hide the limit */
 #define NEVER INT64_MAX
 
 enum cut_how { CUT_CLOSE, CUT_RESET, CUT_STALL };
@@ -219,6 +220,15 @@ static void set_up_way(struct way *w, struct line *line, int from, int to)
     w->tail = &w->head;
 }
 
+/* Before it is connected or listens: a window does not shrink. */
+static void limit_buffer(int fd, const struct line *line)
+{
+    int size = RATE_BUFFER;
+
+    if (line->rate > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
 static void set_up_socket(int fd)
 {
     int on = 1;
@@ -241,6 +251,7 @@ static void accept_one(struct proxy *p)
         die("connection");
     set_up_socket(client);
     set_up_socket(server);
+    limit_buffer(server, &p->down);
     set_up_way(&pair->up, &p->up, client, server);
     set_up_way(&pair->down, &p->down, server, client);
     pair->connecting = true;
@@ -530,6 +541,7 @@ static void start_listening(struct proxy *p, const char *where)
     if (p->listener < 0)
         die(where);
     setsockopt(p->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    limit_buffer(p->listener, &p->up);
     if (bind(p->listener, at->ai_addr, at->ai_addrlen) != 0 || listen(p->listener, 64) != 0 ||
         fcntl(p->listener, F_SETFL, O_NONBLOCK) != 0 || getsockname(p->listener, (struct sockaddr *)&name, &n) != 0)
         die(where);
