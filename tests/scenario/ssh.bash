@@ -462,12 +462,15 @@ far_members() {
     rsh_script "$BATS_TEST_TMPDIR/rsh"
     export XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache
     sync() {
-        local args=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC") arg value=no status=0
+        local args=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC") arg before='' status=0
         for arg in "$@"; do
-            [ $value = yes ] || [[ ! $arg =~ ^([a-e]|new)$ ]] || arg=host:$PWD/$arg
-            value=no
-            [[ ! $arg =~ ^--(exclude|include|group|adopt|state-dir)$ ]] || value=yes
-            args+=("$arg")
+            case $before:$arg in
+            --exclude:* | --include:* | --group:* | --adopt:*) args+=("$arg") ;;
+            --state-dir:[!/]*) args+=("$PWD/$arg") ;; # where a far end stands is its own matter
+            *:[a-e] | *:new) args+=("host:$PWD/$arg") ;;
+            *) args+=("$arg") ;;
+            esac
+            before=$arg
         done
         "${AS[@]}" "$SOS_SYNC" --no-progress "${EXTRA[@]}" "${args[@]}" \
             >"$BATS_TEST_TMPDIR/far.out" 2>"$BATS_TEST_TMPDIR/far.err" || status=$?

@@ -179,18 +179,19 @@ forced() {
     same a real there
 }
 
-@test "confined: ssh with an agent, a jump and a cache of known hosts" {
+@test "confined: ssh with an agent, a list of known hosts to write, and a proxy command" {
     need_commands sshd
     ssh_start
     own_known
     own_config
     ssh_alias far "$ssh_port"
-    ssh_alias inner "$ssh_port" "ProxyCommand ssh -F $ssh_config -W 127.0.0.1:$ssh_port far" "StrictHostKeyChecking accept-new"
+    ssh_alias inner "$ssh_port" "ProxyCommand ssh -F $ssh_config -W 127.0.0.1:$ssh_port far"
     key_agent "$SSH_DIR/user"
     put a x 1
-    exits 0 --accept-new a "far:$PWD/b" "inner:$PWD/c"
-    same a b c
+    exits 0 --accept-new a "far:$PWD/b"
     [ -s "$ssh_known" ]
+    exits 0 a "far:$PWD/b" "inner:$PWD/c"
+    same a b c
 }
 
 # ---- ends that do not trust each other ----
