@@ -14,7 +14,7 @@
 #define OUT_ENOUGH 65536u  /* bytes that are worth a write */
 #define PROGRESS_MS 200
 #define PUMP_EVERY 32 /* commands */
-#define HEARTBEAT_MS 1000  /* an agent that waits says so, which tells it from one that hangs */
+#define HEARTBEAT_MS 400   /* an agent that waits says so, which tells it from one that hangs */
 
 int agent_flush(struct agent *a, struct err *e)
 {

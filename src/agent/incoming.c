@@ -283,20 +283,29 @@ static int write_content(void *ctx, const void *data, size_t n, struct err *e)
     return rc < 0 ? err_set(e, rc, "%s", p->e.msg) : 0;
 }
 
+/* Waits for a patch's first bytes (or more of it). */
+static int await_patch(struct incoming *in, struct err *e)
+{
+    const void *p;
+    if (in->rest_len > 0)
+        return 0;
+    ssize_t n = pull(in, &p, e);
+    if (n <= 0)
+        return n < 0 ? (int)n : err_set(e, ERR_FORMAT, "the patches ended before this object");
+    in->rest = p;
+    in->rest_len = (size_t)n;
+    return 0;
+}
+
 /* Feeds one patch, and leaves what comes behind it. 0: it is complete; else why not, in which case the object fails. */
 static int feed_patch(struct incoming *in, struct delta_patcher *patch, struct err *e)
 {
     for (;;) {
-        if (in->rest_len == 0) {
-            const void *p;
-            ssize_t n = pull(in, &p, e);
-            if (n <= 0)
-                return n < 0 ? (int)n : err_set(e, ERR_FORMAT, "the patches ended before this object");
-            in->rest = p;
-            in->rest_len = (size_t)n;
-        }
         size_t used = 0;
-        int rc = delta_patcher_take(patch, in->rest, in->rest_len, &used, e);
+        int rc = await_patch(in, e);
+        if (rc < 0)
+            return rc;
+        rc = delta_patcher_take(patch, in->rest, in->rest_len, &used, e);
         in->rest += used;
         in->rest_len -= used;
         if (rc != 0)
@@ -311,12 +320,15 @@ int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struc
         return e->code;
     if (in->granted == 0)
         grant(in, a->window);
+    struct err why, ignored;
+    /* While we sign for it, what an earlier run left must not be taken in hand. */
+    if (!in->broken && await_patch(in, &why) < 0)
+        breaks(in, why.msg);
     if (in->broken)
         return fail_op(a, op, in->broken, e);
     int rc = a->store->ops->put_begin(a->store, op, e);
     if (rc < 0)
         return rc;
-    struct err why, ignored;
     uint64_t size;
     struct patched p = {.agent = a, .basis = -1};
     if (a->store->ops->basis(a->store, op->entry, &p.basis, &size, &ignored) <= 0)

@@ -182,6 +182,8 @@ int messages_take(struct peer *p, struct frame *f, struct err *e)
         return err_set(e, ERR_PROTO, "unexpected message %u", f->type);
     if (p->state < handlers[f->type].from || p->state > handlers[f->type].to)
         return err_set(e, ERR_PROTO, "%s out of turn", message_name(f->type));
-    p->heard = clock_mono_ms();
+    /* Who has not even opened its store has nothing to be busy with. */
+    if (f->type != MSG_PROGRESS || p->state != PEER_OPENING)
+        p->heard = clock_mono_ms();
     return handlers[f->type].handle(p, f, e);
 }
