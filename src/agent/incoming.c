@@ -27,6 +27,7 @@ struct incoming {
     struct buf unpacked;   /* given: what was squeezed */
     struct unsqueezer *unsqueezer; /* NULL before the first squeezed run */
     uint64_t granted, arrived;
+    uint64_t window, taken; /* bytes that may be out at once; used up since it was set */
     const uint8_t *rest;   /* of what was handed out: bytes of the next patch */
     size_t rest_len;
     bool ended;
@@ -114,6 +115,28 @@ int incoming_data_end(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+/*
+ * As much again as was used up; and each time that a whole window was, it doubles up to what we have room for. It begins
+ * small so that a source finds out early how fast the link is.
+ */
+static void grant_again(struct incoming *in, uint64_t n)
+{
+    uint64_t most = in->agent->window, more = 0;
+    in->taken += n;
+    if (in->taken >= in->window && in->window < most) {
+        more = in->window < most - in->window ? in->window : most - in->window;
+        in->window += more;
+        in->taken = 0;
+    }
+    grant(in, n + more);
+}
+
+static void grant_first(struct incoming *in)
+{
+    if (in->granted == 0)
+        grant(in, in->window = MSG_WINDOW);
+}
+
 /* What waits becomes runs to be given, and as much may come again. False: nothing waits. */
 static bool take_runs(struct incoming *in)
 {
@@ -125,7 +148,7 @@ static bool take_runs(struct incoming *in)
     in->data = spare;
     in->runs = rd_of(in->handed.data, in->handed.len);
     if (in->waiting > 0)
-        grant(in, in->waiting);
+        grant_again(in, in->waiting);
     in->waiting = 0;
     return true;
 }
@@ -167,8 +190,7 @@ int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
     struct incoming *in = open_channel(a, channel, e);
     if (!in)
         return e->code;
-    if (in->granted == 0)
-        grant(in, a->window);
+    grant_first(in);
     return 0;
 }
 
@@ -232,8 +254,7 @@ int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struc
     struct incoming *in = open_channel(a, channel, e);
     if (!in)
         return e->code;
-    if (in->granted == 0)
-        grant(in, a->window);
+    grant_first(in);
     struct archive_object o = {0};
     struct err why;
     if (!in->broken && expect(in, op->entry, &o, &why) < 0)
@@ -318,8 +339,7 @@ int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struc
     struct incoming *in = open_channel(a, channel, e);
     if (!in)
         return e->code;
-    if (in->granted == 0)
-        grant(in, a->window);
+    grant_first(in);
     struct err why, ignored;
     /* While we sign for it, what an earlier run left must not be taken in hand. */
     if (!in->broken && await_patch(in, &why) < 0)
