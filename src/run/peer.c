@@ -147,12 +147,6 @@ static bool any_remote(const struct run *r)
     return false;
 }
 
-bool peer_refuses(const struct peer *p, const struct plan_target *t)
-{
-    return (p->flags & OPENED_READ_ONLY && t->need != NEED_RECORD) ||
-           (p->flags & OPENED_NO_DELETE && t->need == NEED_CONTENT && t->reason == REASON_KIND);
-}
-
 void peer_free(struct peer *p, bool patient)
 {
     char why[256];

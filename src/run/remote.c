@@ -66,10 +66,11 @@ static void end_line(struct peer *p)
     w->len = 0;
     if (!p->in.greeted || !peer_lives(p))
         return;
+    char text[LINE_MAX_LEN + 32] = "its far end says more than is shown here";
     if (w->shown < LINES_SHOWN)
-        peer_trouble(p, false, NULL, "its far end says: %s", w->line);
-    else if (w->shown == LINES_SHOWN)
-        peer_trouble(p, false, NULL, "its far end says more than is shown here");
+        snprintf(text, sizeof text, "its far end says: %s", w->line);
+    if (w->shown <= LINES_SHOWN)
+        report_trouble(p->run, p->member->name, NULL, false, text);
     w->shown++;
 }
 

@@ -162,7 +162,11 @@ static inline bool peer_lives(const struct peer *p)
 int peer_serve_local(int fd, void *peer);
 int peer_start(struct run *r, struct peer *p, struct err *e);
 /* Has its agent said that it will not do this? It is still told, so that it says why, but gets no content. */
-bool peer_refuses(const struct peer *p, const struct plan_target *t);
+static inline bool peer_refuses(const struct peer *p, const struct plan_target *t)
+{
+    return (p->flags & OPENED_READ_ONLY && t->need != NEED_RECORD) ||
+           (p->flags & OPENED_NO_DELETE && t->need == NEED_CONTENT && t->reason == REASON_KIND);
+}
 /* Gives a member up: tells it, kills its agent, the run goes on without it. */
 void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void peer_free(struct peer *p, bool patient);
