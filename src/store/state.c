@@ -16,6 +16,7 @@
 
 #define MARKER "marker"
 #define PEERS "peers"
+#define PEERS_MAX 1024u /* members that are remembered */
 #define MARKER_MAX (64u << 10)
 #define PEERS_MAX (1u << 20)
 #define MARKER_FIRST "sos-sync store 1"
@@ -427,6 +428,8 @@ static bool remember(struct store_peer **list, size_t *n, const struct store_pee
         p->address = mem_strdup(peer->address);
         return true;
     }
+    if (*n >= PEERS_MAX)
+        return false; /* a caller who makes up members must not push out those that we have met */
     *list = mem_resize(*list, *n + 1, sizeof **list);
     (*list)[(*n)++] = (struct store_peer){peer->id, mem_strdup(peer->address)};
     return true;

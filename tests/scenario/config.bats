@@ -150,7 +150,7 @@ TXT
 
 @test "config: addresses of kinds that are not built are refused by name" {
     local address
-    for address in ssh://h/srv ssh://u@h:2222/~/x u@h:/srv h:srv http://h:3000 https://h/b; do
+    for address in http://h:3000 https://h/b; do
         conf "[g]\n-: {}/s1\n-: $address\n"
         refused "not built|not supported|later version" --config conf
         grep -aqF "$address" <<<"$errors"
