@@ -18,7 +18,7 @@
 #define PEERS "peers"
 #define PEERS_MAX 1024u /* members that are remembered */
 #define MARKER_MAX (64u << 10)
-#define PEERS_MAX (1u << 20)
+#define PEERS_BYTES_MAX (16u << 20)
 #define MARKER_FIRST "sos-sync store 1"
 #define MARKER_ANY "sos-sync store "
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -380,7 +380,7 @@ int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n,
     int rc;
     *peer = NULL;
     *n = 0;
-    char *text = slurp(s, PEERS, PEERS_MAX, &len, &rc, e);
+    char *text = slurp(s, PEERS, PEERS_BYTES_MAX, &len, &rc, e);
     if (!text)
         return rc;
     rc = state_parse_peers(text, len, peer, n, e);
