@@ -24,7 +24,8 @@ PROGRAM = $(BUILD)/sos-sync
 UNIT    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ    = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 MAN     = $(wildcard man/*.[1-9])
-TOOL_OBJ = $(BUILD)/obj/contrib/bench-loop.o $(BUILD)/obj/tests/tools/proxy.o
+TOOL_OBJ = $(BUILD)/obj/contrib/bench-loop.o $(BUILD)/obj/contrib/bench-ssh.o $(BUILD)/obj/tests/tools/proxy.o
+BENCH_TOOLS = $(BUILD)/bench-loop $(BUILD)/bench-ssh $(BUILD)/proxy
 TEST_OBJ = $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
 
 all: $(PROGRAM) ## build the program and the library (the default)
@@ -60,13 +61,16 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(REPLAY) $(LIB)
 $(BUILD)/bench-loop: $(BUILD)/obj/contrib/bench-loop.o
 	$(LINK) -o $@ $< -lxxhash
 
+$(BUILD)/bench-ssh: $(BUILD)/obj/contrib/bench-ssh.o
+	$(LINK) -o $@ $< -lssh2
+
 $(BUILD)/proxy: $(BUILD)/obj/tests/tools/proxy.o
 	$(LINK) -o $@ $<
 
 # Kept, so that a test is only linked again when the library changed.
 .SECONDARY: $(TEST_OBJ) $(REPLAY) $(TOOL_OBJ)
 
-everything: all $(UNIT) $(FUZZ) $(BUILD)/bench-loop $(BUILD)/proxy ## build all there is, tests included, and run nothing
+everything: all $(UNIT) $(FUZZ) $(BENCH_TOOLS) ## build all there is, tests included, and run nothing
 
 deps: ## install what the build needs (Debian; else say what that is)
 	@contrib/deps build
@@ -106,9 +110,9 @@ fuzz-run: $(FUZZ)
 lint: ## check the manual pages
 	mandoc -T lint -W warning $(MAN)
 
-bench: deps-bench ## measure against rsync, find, cp, unison and rclone (takes its time)
-	@$(MAKE) --no-print-directory -s all $(BUILD)/bench-loop
-	@SOS_SYNC=$(abspath $(PROGRAM)) BENCH_LOOP=$(abspath $(BUILD)/bench-loop) contrib/bench
+bench: deps-bench ## measure against rsync, tar, find, cp, unison and rclone (takes its time)
+	@$(MAKE) --no-print-directory -s all $(BENCH_TOOLS)
+	@SOS_SYNC=$(abspath $(PROGRAM)) BENCH_TOOLS=$(abspath $(BUILD)) contrib/bench
 
 BIN_DIR  = $(DESTDIR)$(PREFIX)/bin
 LIB_DIR  = $(DESTDIR)$(PREFIX)/lib

@@ -3,6 +3,7 @@
  * copies small files to two places, to compare with.
  *
  *   bench-loop make DIR OBJECTS DIRS BYTES_MAX    files of 1 to BYTES_MAX random bytes; DIRS 0: all in DIR itself
+ *   bench-loop edit FILE EDITS BYTES SEED         EDITS times BYTES random bytes over what was there, each in a part of its own
  *   bench-loop copy FROM TO TO                    one thread for each TO: open, read, hash, create, write, rename
  */
 #include <dirent.h>
@@ -76,6 +77,35 @@ static void make(const char *dir, unsigned long objects, unsigned long dirs, siz
         write_all(fd, (const char *)data, size, path);
         close(fd);
     }
+}
+
+/* ---- edit ---- */
+
+/* Another seed gives other places and bytes. */
+static void edit(const char *file, unsigned long edits, size_t bytes, uint64_t seed)
+{
+    static uint64_t data[OBJECT_MAX / 8];
+    uint64_t state = 88172645463325252u + seed, part;
+    int fd = open(file, O_RDWR);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) != 0)
+        die(file);
+    part = (uint64_t)st.st_size / edits;
+    if (part < bytes) {
+        errno = EINVAL;
+        die("too much to edit");
+    }
+    for (unsigned long i = 0; i < edits; i++) {
+        uint64_t at = i * part + next_random(&state) % (part - bytes + 1);
+
+        for (size_t w = 0; w < (bytes + 7) / 8; w++)
+            data[w] = next_random(&state);
+        if (lseek(fd, (off_t)at, SEEK_SET) < 0)
+            die(file);
+        write_all(fd, (const char *)data, bytes, file);
+    }
+    close(fd);
 }
 
 /* ---- copy ---- */
@@ -163,20 +193,32 @@ static void copy_twice(const char *from, const char *to1, const char *to2)
     }
 }
 
+static unsigned long number(const char *text)
+{
+    return strtoul(text, NULL, 10);
+}
+
+static size_t object_size(const char *text)
+{
+    unsigned long bytes = number(text);
+
+    if (bytes == 0 || bytes > OBJECT_MAX) {
+        errno = EINVAL;
+        die(text);
+    }
+    return bytes;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 6 && strcmp(argv[1], "make") == 0) {
-        unsigned long bytes = strtoul(argv[5], NULL, 10);
-
-        if (bytes == 0 || bytes > OBJECT_MAX) {
-            errno = EINVAL;
-            die(argv[5]);
-        }
-        make(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10), bytes);
+        make(argv[2], number(argv[3]), number(argv[4]), object_size(argv[5]));
+    } else if (argc == 6 && strcmp(argv[1], "edit") == 0 && number(argv[3]) > 0) {
+        edit(argv[2], number(argv[3]), object_size(argv[4]), number(argv[5]));
     } else if (argc == 5 && strcmp(argv[1], "copy") == 0) {
         copy_twice(argv[2], argv[3], argv[4]);
     } else {
-        fprintf(stderr, "usage: bench-loop make DIR OBJECTS DIRS BYTES_MAX | copy FROM TO TO\n");
+        fprintf(stderr, "usage: bench-loop make DIR OBJECTS DIRS BYTES_MAX | edit FILE EDITS BYTES SEED | copy FROM TO TO\n");
         return 1;
     }
     return 0;
