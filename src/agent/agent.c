@@ -386,10 +386,8 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
                           .entry = &m.entry};
     if (a->options->read_only && op.how != STORE_RECORD)
         return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
-    if (patch)
-        return incoming_patch(a, f->channel, &op, e);
     if (op.from == STORE_FROM_STREAM)
-        return incoming_apply(a, f->channel, &op, e);
+        return incoming_apply(a, f->channel, &op, patch, e);
     if (op.from == STORE_FROM_SELF && m.lender < a->lents)
         op.from_root = a->lent[m.lender];
     if (op.from == STORE_FROM_ROOT) {

@@ -1,82 +1,109 @@
-/* The source's side of a bundle: objects as a pax archive. */
+/*
+ * The source's side of a bundle: objects that targets lack altogether, one after the other, as RAW records and an END.
+ * Names, kinds and times do not travel with them: the targets have these from their operations, in the same order.
+ */
 #include "agent/outgoing.h"
 
 #include "base/file.h"
-#include "base/mem.h"
+#include "object/delta.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/*
- * An object that we cannot give is announced to the coordinator, and stands in the bundle without
- * content: every bundle then holds exactly the objects that its targets wait for.
- */
-static int begin(struct agent *a, struct outgoing *o, struct wanted *w, struct err *e)
+#define HEAD 5u /* bytes of a record before its payload */
+
+static void put_end(struct buf *out, uint64_t size)
 {
-    char target[PATH_LEN_MAX + 1] = "?";
-    struct err why;
-    int rc = 0;
-    struct entry want = outgoing_entry(w);
-    if (w->kind == ENTRY_FILE)
-        rc = o->fd = a->store->ops->read_open(a->store, &want, &why);
-    else
-        rc = a->store->ops->read_link(a->store, &want, target, sizeof target, &why);
-    if (rc < 0) {
-        o->fd = -1;
-        message_put_problem(&a->out, true, w->path, why.msg);
-        want.size = 0;
-    }
-    free(o->name);
-    o->name = mem_strdup(w->path);
-    o->left = w->kind == ENTRY_FILE ? want.size : 0;
-    o->in_object = true;
-    want.mtime.nsec = 0; /* the targets have it from their operation, and here it would cost a header of its own */
-    return archive_out_begin(o->archive, &want, w->kind == ENTRY_LINK ? target : NULL, e);
+    buf_u8(out, DELTA_END);
+    buf_u32(out, sizeof size);
+    buf_u64(out, size);
 }
 
-static int read_piece(struct agent *a, struct outgoing *o, struct err *e)
+static void end_object(struct outgoing *o)
 {
-    uint8_t piece[MSG_DATA_MAX];
-    size_t n = o->left < sizeof piece ? (size_t)o->left : sizeof piece;
-    ssize_t got = n ? file_read(o->fd, piece, n) : 0;
-    if (got > 0) {
-        o->left -= (uint64_t)got;
-        int rc = archive_out_data(o->archive, piece, (size_t)got, e);
-        if (rc < 0 || o->left > 0)
-            return rc;
-    }
-    if (got < 0) {
-        struct err why;
-        err_sys(&why, "cannot be read");
-        message_put_problem(&a->out, true, o->name, why.msg);
-    }
-    /* The end; or the file shrank or failed, then zeros follow, piece by piece, and the digest will tell the target. */
-    o->left = 0;
-    int more = archive_out_pad(o->archive, MSG_DATA_MAX, e);
-    if (more != 0)
-        return more < 0 ? more : 0;
     if (o->fd >= 0)
         close(o->fd);
     o->fd = -1;
-    o->in_object = false;
-    return archive_out_finish_object(o->archive, e);
+    free(o->want);
+    o->want = NULL;
+}
+
+/* A patch that does not come to its end fails its object at the targets, and no other. */
+static void give_up(struct agent *a, struct outgoing *o, const char *why)
+{
+    message_put_problem(&a->out, true, o->want->path, why);
+    outgoing_record(&o->bytes, DELTA_FAILED, why, strlen(why));
+    end_object(o);
+}
+
+static void finish(struct outgoing *o)
+{
+    put_end(&o->bytes, o->want->size);
+    end_object(o);
+}
+
+static void give_link(struct agent *a, struct outgoing *o)
+{
+    struct err why;
+    char target[ENTRY_TARGET_MAX + 2];
+    struct entry want = outgoing_entry(o->want);
+    if (a->store->ops->read_link(a->store, &want, target, sizeof target, &why) < 0) {
+        give_up(a, o, why.msg);
+        return;
+    }
+    outgoing_record(&o->bytes, DELTA_RAW, target, want.size);
+    finish(o);
+}
+
+static void open_file(struct agent *a, struct outgoing *o)
+{
+    struct err why;
+    struct entry want = outgoing_entry(o->want);
+    o->fd = a->store->ops->read_open(a->store, &want, &why);
+    o->left = want.size;
+    if (o->fd < 0)
+        give_up(a, o, why.msg);
+    else if (o->left == 0)
+        finish(o);
+}
+
+/* Read straight into the record that it becomes. */
+static void give_piece(struct agent *a, struct outgoing *o)
+{
+    size_t n = o->left < DELTA_RECORD_MAX ? (size_t)o->left : DELTA_RECORD_MAX;
+    uint8_t *room = buf_room(&o->bytes, HEAD + n);
+    ssize_t got = file_read(o->fd, room + HEAD, n);
+    if (got < 0 || (size_t)got < n) {
+        give_up(a, o, got < 0 ? "cannot be read" : "became shorter while it was read");
+        return;
+    }
+    room[0] = DELTA_RAW;
+    for (unsigned i = 0; i < 4; i++)
+        room[1 + i] = (uint8_t)(n >> (8 * i));
+    o->bytes.len += HEAD + n;
+    o->left -= n;
+    if (o->left == 0)
+        finish(o);
 }
 
 int bundling_produce(struct agent *a, struct outgoing *o, struct err *e)
 {
-    if (!o->archive && !(o->archive = archive_out_new(&o->bytes, e)))
-        return e->code;
-    if (o->in_object)
-        return read_piece(a, o, e) < 0 ? e->code : 1;
-    struct wanted *w = outgoing_next(a, o);
-    if (w) {
-        int rc = begin(a, o, w, e);
-        free(w);
-        return rc < 0 ? rc : 1;
+    (void)e;
+    if (o->want) {
+        give_piece(a, o);
+        return 1;
     }
-    if (!o->ending || o->finished)
-        return 0;
-    o->finished = true;
-    return archive_out_end(o->archive, e) < 0 ? e->code : 1;
+    o->want = outgoing_next(a, o);
+    if (!o->want) {
+        if (!o->ending || o->finished)
+            return 0;
+        o->finished = true;
+        return 1;
+    }
+    if (o->want->kind == ENTRY_FILE)
+        open_file(a, o);
+    else
+        give_link(a, o);
+    return 1;
 }

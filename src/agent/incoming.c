@@ -18,7 +18,6 @@
 struct incoming {
     struct agent *agent;
     uint16_t channel;
-    struct archive_in *archive;
     struct buf data;       /* arrived */
     size_t last;           /* where the last run begins in it */
     size_t waiting;        /* bytes in it for which no credit was granted yet */
@@ -211,66 +210,13 @@ int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n)
     return 1;
 }
 
-/* The bundle's next object must be the very one that the operation names. 0, or -1 with the channel broken. */
-static int expect(struct incoming *in, const struct entry *want, struct archive_object *o, struct err *e)
-{
-    if (!in->archive && !(in->archive = archive_in_new(pull, in, e)))
-        return e->code;
-    int rc = archive_in_next(in->archive, o, e);
-    if (rc < 0)
-        return rc;
-    if (rc == 0)
-        return err_set(e, ERR_FORMAT, "the bundle ended before this object");
-    if (o->kind != want->kind || o->path_len != want->path_len || memcmp(o->path, want->path, want->path_len) != 0)
-        return err_set(e, ERR_FORMAT, "the bundle holds \"%.*s\" where this object was due", (int)o->path_len,
-                       o->path);
-    return 0;
-}
-
 static int fail_op(struct agent *a, const struct store_op *op, const char *why, struct err *e)
 {
     int rc = a->store->ops->put_begin(a->store, op, e);
     return rc < 0 ? rc : a->store->ops->put_end(a->store, why, e);
 }
 
-static int copy_content(struct agent *a, struct incoming *in, struct err *e)
-{
-    const void *p;
-    struct err why;
-    ssize_t n;
-    while ((n = archive_in_data(in->archive, &p, &why)) > 0) {
-        a->literal += (uint64_t)n;
-        int rc = a->store->ops->put_data(a->store, p, (size_t)n, e);
-        if (rc < 0)
-            return rc;
-    }
-    if (n < 0)
-        breaks(in, why.msg);
-    return a->store->ops->put_end(a->store, n < 0 ? why.msg : NULL, e);
-}
-
-int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e)
-{
-    struct incoming *in = open_channel(a, channel, e);
-    if (!in)
-        return e->code;
-    grant_first(in);
-    struct archive_object o = {0};
-    struct err why;
-    if (!in->broken && expect(in, op->entry, &o, &why) < 0)
-        breaks(in, why.msg);
-    if (in->broken)
-        return fail_op(a, op, in->broken, e);
-    if (o.kind == ENTRY_LINK) {
-        op->target = o.target;
-        a->literal += o.size;
-        return a->store->ops->apply(a->store, op, e);
-    }
-    int rc = a->store->ops->put_begin(a->store, op, e);
-    return rc < 0 ? rc : copy_content(a, in, e);
-}
-
-/* ---- patches ---- */
+/* ---- objects ---- */
 
 /* What a patch is applied with. */
 struct patched {
@@ -334,33 +280,70 @@ static int feed_patch(struct incoming *in, struct delta_patcher *patch, struct e
     }
 }
 
-int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struct err *e)
+/* A symlink's target comes as a file's content does. */
+static int collect(void *ctx, const void *data, size_t n, struct err *e)
 {
-    struct incoming *in = open_channel(a, channel, e);
-    if (!in)
-        return e->code;
-    grant_first(in);
+    struct buf *target = ctx;
+    (void)e;
+    buf_put(target, data, n);
+    return 0;
+}
+
+static ssize_t read_nothing(void *ctx, uint64_t at, void *buf, size_t n, struct err *e)
+{
+    (void)ctx;
+    (void)at;
+    (void)buf;
+    (void)n;
+    (void)e;
+    return 0;
+}
+
+static int keep_nothing(void *ctx, uint64_t n, struct err *e)
+{
+    (void)ctx;
+    (void)n;
+    return err_set(e, ERR_FORMAT, "there is nothing to be kept");
+}
+
+/* Takes in one object. 0, or why it did not come; then the channel is broken unless its source just could not give it. */
+static int take_object(struct agent *a, struct incoming *in, uint64_t size, const struct delta_calls *calls, void *ctx,
+                       struct err *why)
+{
+    struct delta_patcher *patch = delta_patcher_new(size, calls, ctx);
+    int rc = feed_patch(in, patch, why);
+    a->literal += delta_patcher_counts(patch).literal;
+    if (rc < 0 && rc != ERR_CHANGED)
+        breaks(in, why->msg);
+    delta_patcher_free(patch);
+    return rc;
+}
+
+static int take_link(struct agent *a, struct incoming *in, struct store_op *op, struct err *e)
+{
+    static const struct delta_calls calls = {read_nothing, keep_nothing, collect};
+    struct buf target = {0};
+    struct err why;
+    int rc = take_object(a, in, op->entry->size, &calls, &target, &why);
+    buf_u8(&target, '\0');
+    op->target = (const char *)target.data;
+    rc = rc < 0 ? fail_op(a, op, why.msg, e) : a->store->ops->apply(a->store, op, e);
+    buf_free(&target);
+    return rc;
+}
+
+static int take_file(struct agent *a, struct incoming *in, struct store_op *op, bool patch, struct err *e)
+{
+    static const struct delta_calls calls = {read_basis, keep_partial, write_content};
     struct err why, ignored;
-    /* While we sign for it, what an earlier run left must not be taken in hand. */
-    if (!in->broken && await_patch(in, &why) < 0)
-        breaks(in, why.msg);
-    if (in->broken)
-        return fail_op(a, op, in->broken, e);
+    uint64_t size;
+    struct patched p = {.agent = a, .basis = -1};
     int rc = a->store->ops->put_begin(a->store, op, e);
     if (rc < 0)
         return rc;
-    uint64_t size;
-    struct patched p = {.agent = a, .basis = -1};
-    if (a->store->ops->basis(a->store, op->entry, &p.basis, &size, &ignored) <= 0)
+    if (patch && a->store->ops->basis(a->store, op->entry, &p.basis, &size, &ignored) <= 0)
         p.basis = -1;
-    static const struct delta_calls calls = {read_basis, keep_partial, write_content};
-    struct delta_patcher *patch = delta_patcher_new(op->entry->size, &calls, &p);
-    rc = feed_patch(in, patch, &why);
-    a->literal += delta_patcher_counts(patch).literal;
-    /* A source that could not give the object says so in the patch, and goes on with the next one. */
-    if (rc < 0 && rc != ERR_CHANGED)
-        breaks(in, why.msg);
-    delta_patcher_free(patch);
+    rc = take_object(a, in, op->entry->size, &calls, &p, &why);
     if (p.basis >= 0)
         close(p.basis);
     if (p.stopped) {
@@ -370,12 +353,25 @@ int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struc
     return a->store->ops->put_end(a->store, rc < 0 ? why.msg : NULL, e);
 }
 
+int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, bool patch, struct err *e)
+{
+    struct incoming *in = open_channel(a, channel, e);
+    struct err why;
+    if (!in)
+        return e->code;
+    grant_first(in);
+    /* While we sign for it, what an earlier run left must not be taken in hand. */
+    if (!in->broken && await_patch(in, &why) < 0)
+        breaks(in, why.msg);
+    if (in->broken)
+        return fail_op(a, op, in->broken, e);
+    return op->entry->kind == ENTRY_LINK ? take_link(a, in, op, e) : take_file(a, in, op, patch, e);
+}
+
 void incoming_free_all(struct agent *a)
 {
     for (size_t i = 0; i < a->incoming.n; i++) {
         struct incoming *in = a->incoming.at[i];
-        if (in->archive)
-            archive_in_free(in->archive);
         buf_free(&in->data);
         buf_free(&in->handed);
         buf_free(&in->unpacked);

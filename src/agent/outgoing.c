@@ -195,7 +195,7 @@ bool outgoing_starves(struct agent *a)
 {
     for (size_t i = 0; i < a->outgoing.n; i++) {
         struct outgoing *o = a->outgoing.at[i];
-        bool more = o->bytes.len > o->bytes_sent || o->first || o->in_object || o->patching || o->signing;
+        bool more = o->bytes.len > o->bytes_sent || o->first || o->want || o->patching || o->signing;
         if (!o->ended && more && !has_credit(a, o))
             return true;
     }
@@ -223,13 +223,11 @@ void outgoing_free_all(struct agent *a)
             o->first = w->next;
             free(w);
         }
-        if (o->archive)
-            archive_out_free(o->archive);
         if (o->fd >= 0)
             close(o->fd);
         buf_free(&o->bytes);
         squeezer_free(o->squeezer);
-        free(o->name);
+        free(o->want);
         patching_free(o->patching);
         signing_free(o->signing);
         free(o);

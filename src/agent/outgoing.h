@@ -5,7 +5,7 @@
 #include "agent/state.h"
 
 enum outgoing_kind {
-    OUTGOING_BUNDLE,     /* new objects, as a pax archive */
+    OUTGOING_BUNDLE,     /* new objects */
     OUTGOING_PATCHES,    /* changed ones, against what the targets have */
     OUTGOING_SIGNATURES, /* of what we have, for others to make patches against */
 };
@@ -36,11 +36,9 @@ struct outgoing {
     bool finished;               /* all bytes are made */
     bool used;                   /* its kind is settled */
     /* by kind; NULL or unused for the others */
-    struct archive_out *archive;
-    char *name;                  /* of the object being given; owned */
-    int fd;                      /* of the file being read, or -1 */
+    struct wanted *want;         /* of a bundle: being given */
+    int fd;                      /* of its file, or -1 */
     uint64_t left;               /* bytes of it still to be read */
-    bool in_object;
     struct patching *patching;
     struct signing *signing;
 };

@@ -3,7 +3,6 @@
 #define AGENT_STATE_H
 
 #include "agent/agent.h"
-#include "object/archive.h"
 #include "object/squeeze.h"
 #include "store/store.h"
 #include "wire/message.h"
@@ -85,8 +84,7 @@ void outgoing_free_all(struct agent *a);
 int incoming_data(struct agent *a, struct frame *f, struct err *e);     /* DATA, DATA_Z */
 int incoming_data_end(struct agent *a, struct frame *f, struct err *e); /* DATA_END */
 /* Carries out an operation whose content comes by channel: from a bundle, or as a patch. */
-int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);
-int incoming_patch(struct agent *a, uint16_t channel, struct store_op *op, struct err *e);
+int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, bool patch, struct err *e);
 /* A signature is to come by this channel: grants its first credit. */
 int incoming_expect(struct agent *a, uint16_t channel, struct err *e);
 /*
