@@ -116,17 +116,22 @@ static int read_content(struct hasher *h, int fd, struct entry *seen, uint64_t *
     return 0;
 }
 
-/* SCAN_UNSTEADY leaves in seen what the file was before it changed, as a starting point for another try. */
-static enum scan_outcome hash_open(struct hasher *h, int fd, struct entry *seen, int *sys)
+/*
+ * What the walk saw has to be what is there after the read: that makes a look before it superfluous, but for another try
+ * (look_again). SCAN_UNSTEADY leaves in seen what the file was before it changed.
+ */
+static enum scan_outcome hash_open(struct hasher *h, int fd, bool look_again, struct entry *seen, int *sys)
 {
     struct stat st;
     struct entry look;
     uint64_t size;
-    if (fstat(fd, &st) < 0)
-        goto fail;
-    if (!S_ISREG(st.st_mode))
-        return SCAN_UNSTEADY;
-    scan_judge_stat(seen, &st);
+    if (look_again) {
+        if (fstat(fd, &st) < 0)
+            goto fail;
+        if (!S_ISREG(st.st_mode))
+            return SCAN_UNSTEADY;
+        scan_judge_stat(seen, &st);
+    }
     if (read_content(h, fd, seen, &size) < 0 || fstat(fd, &st) < 0)
         goto fail;
     scan_judge_stat(&look, &st);
@@ -147,7 +152,7 @@ static void hash_job(struct hasher *h, struct scan_job *job)
             job->outcome = errno == ENOENT ? SCAN_GONE : other ? SCAN_UNSTEADY : SCAN_UNREADABLE;
             return;
         }
-        job->outcome = hash_open(h, fd, job->seen, &job->sys);
+        job->outcome = hash_open(h, fd, tries > 0, job->seen, &job->sys);
         close(fd);
         if (job->outcome != SCAN_UNSTEADY)
             return;
