@@ -186,6 +186,8 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     if (rc < 0)
         return rc;
     a->squeeze = (enum squeeze_mode)m.compress;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    a->threads = m.threads || cores < 1 ? (unsigned)m.threads : (unsigned)cores;
     struct store_options o = {
         .root = a->root,
         .state_dir = a->state_dir,

@@ -321,7 +321,7 @@ static int take_object(struct agent *a, struct incoming *in, uint64_t size, cons
 
 static int take_link(struct agent *a, struct incoming *in, struct store_op *op, struct err *e)
 {
-    static const struct delta_calls calls = {read_nothing, keep_nothing, collect};
+    static const struct delta_calls calls = {read_nothing, keep_nothing, collect, NULL};
     struct buf target = {0};
     struct err why;
     int rc = take_object(a, in, op->entry->size, &calls, &target, &why);
@@ -334,7 +334,7 @@ static int take_link(struct agent *a, struct incoming *in, struct store_op *op, 
 
 static int take_file(struct agent *a, struct incoming *in, struct store_op *op, bool patch, struct err *e)
 {
-    static const struct delta_calls calls = {read_basis, keep_partial, write_content};
+    static const struct delta_calls calls = {read_basis, keep_partial, write_content, NULL};
     struct err why, ignored;
     uint64_t size;
     struct patched p = {.agent = a, .basis = -1};

@@ -67,8 +67,7 @@ static void begin_basis(struct agent *a, struct signing *s, struct buf *out)
         end_object(s, out);
         return;
     }
-    s->left = size;
-    s->signer = delta_signer_new(size, want.size);
+    s->signer = delta_signer_new(size, want.size, false);
 }
 
 static void begin_object(struct agent *a, struct signing *s, struct buf *out)
@@ -100,36 +99,40 @@ static void end_partial(struct agent *a, struct signing *s, struct buf *out)
 
 static void end_basis(struct signing *s, struct buf *out, bool good)
 {
-    struct err ignored;
-    good = good && delta_signer_end(s->signer, &s->made, &ignored) == 0;
-    if (good)
-        put_bytes(out, &s->made);
-    else
+    if (!good)
         outgoing_record(out, SIGNATURE_VOID, NULL, 0);
-    s->made.len = 0;
     end_object(s, out);
 }
 
-static void read_piece(struct agent *a, struct signing *s, struct buf *out)
+static void hash_piece(struct agent *a, struct signing *s, struct buf *out)
 {
-    struct err ignored;
     size_t n = s->left < sizeof s->piece ? (size_t)s->left : sizeof s->piece;
     ssize_t got = n ? file_read(s->fd, s->piece, n) : 0;
-    bool good = got >= 0;
-    if (got > 0 && s->hash)
+    if (got > 0) {
         digest_add(s->hash, s->piece, (size_t)got);
-    else if (got > 0)
-        good = delta_signer_feed(s->signer, s->piece, (size_t)got, &s->made, &ignored) == 0;
-    if (got > 0)
         s->left -= (uint64_t)got;
-    if (s->signer && good)
-        put_bytes(out, &s->made);
-    if (got > 0 && good && s->left > 0)
-        return;
-    if (s->hash)
+    }
+    if (got <= 0 || s->left == 0)
         end_partial(a, s, out);
-    else
-        end_basis(s, out, good);
+}
+
+static ssize_t read_basis(void *ctx, uint64_t pos, void *buf, size_t n, struct err *e)
+{
+    const struct signing *s = ctx;
+    ssize_t got = file_pread(s->fd, buf, n, (off_t)pos);
+    return got < 0 ? err_sys(e, "cannot be read") : got;
+}
+
+static void sign_piece(struct agent *a, struct signing *s, struct buf *out)
+{
+    struct delta_input in = {read_basis, s};
+    struct err ignored;
+    int rc = delta_signer_step(s->signer, &in, a->threads, &s->made, &ignored);
+    if (rc >= 0)
+        put_bytes(out, &s->made);
+    s->made.len = 0;
+    if (rc <= 0)
+        end_basis(s, out, rc == 0);
 }
 
 int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
@@ -141,7 +144,10 @@ int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
     }
     struct signing *s = o->signing;
     if (s->want) {
-        read_piece(a, s, &o->bytes);
+        if (s->hash)
+            hash_piece(a, s, &o->bytes);
+        else
+            sign_piece(a, s, &o->bytes);
         return 1;
     }
     s->want = outgoing_next(a, o);

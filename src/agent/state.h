@@ -44,6 +44,7 @@ struct agent {
     uint64_t literal;          /* bytes of content that came by streams */
     int64_t last_progress;     /* ms */
     enum squeeze_mode squeeze; /* of the bundles that we give */
+    unsigned threads;          /* that may work at once */
     struct { int64_t waited, idle; } link; /* ns: until it took more; for something to do */
     char path[PATH_LEN_MAX + 1];
     struct digest digests[MSG_HAVE_MAX];

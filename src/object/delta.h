@@ -6,6 +6,15 @@
  *              maker     reads the wanted file, finds the basis in it   -> patch stream
  *     target   patcher   reads patch stream and basis, writes the file
  *
+ * A small block finds more of a changed file, and many blocks make a long signature. So large files are searched
+ * twice: by a coarse signature first, and what that left over by a fine one of those parts of the basis that
+ * nothing matched. In between, the source asks for them.
+ *
+ *     target   signer    the coarse signature
+ *     source   index, finder: the first search                          -> request, the first record of the patch
+ *     target   signer    the fine signature of what is requested
+ *     source   index, maker: what the finder found, and a search of the rest
+ *
  * Signatures and deltas are librsync's (rdiff can read them); delta_sums.c alone knows the library.
  * Nothing here knows a wire or a store, and everything streams. Nothing is trusted: whatever a peer sends makes
  * an error at worst. The digest of what was rebuilt is for the caller to compare.
@@ -24,8 +33,14 @@
  *     4     RAW     the next bytes of the file, literally
  *     5     END     u64: size of the whole file, what was kept included. The last record.
  *     6     FAILED  text: the content breaks off here, and why. The last record.
+ *     7     REFINE  a request; only as the first record, or behind KEEP
  *
  * RAW, BEGIN, and END stand only where no delta is open. A delta is open from BEGIN until its own end command.
+ *
+ *     a request: u32 length of the blocks that are wanted now (a power of two from 1024 up to the coarse block;
+ *     0: none are, and nothing follows), then for each range of coarse blocks varint how many lie between it and the
+ *     one before (0 only for the first), varint how many it has (1 or more). The fine signature is that of the
+ *     ranges' bytes, one behind the other.
  *
  *     a delta: u32 0x72730236, then commands; p and n are big-endian
  *     0          the end
@@ -49,10 +64,12 @@
 #include "base/err.h"
 
 #define DELTA_RECORD_MAX 65536u         /* bytes of payload */
+#define DELTA_BLOCK_MIN 1024u           /* bytes; of those that we choose, or let others choose for us */
 #define DELTA_BLOCK_MAX (16u << 20)     /* bytes */
 #define DELTA_BLOCKS_MAX (1u << 20)     /* blocks of a signature: an index stays below 64 MiB */
 
-enum delta_record { DELTA_KEEP = 1, DELTA_BEGIN, DELTA_DELTA, DELTA_RAW, DELTA_END, DELTA_FAILED };
+enum delta_record { DELTA_KEEP = 1, DELTA_BEGIN, DELTA_DELTA, DELTA_RAW, DELTA_END, DELTA_FAILED,
+                    DELTA_REFINE };
 
 struct delta_shape {
     uint32_t block;  /* bytes of one block */
@@ -64,17 +81,29 @@ bool delta_worth(uint64_t basis, uint64_t want);
 struct delta_shape delta_shape_for(uint64_t basis, uint64_t want);
 uint64_t delta_signature_size(uint64_t basis, uint64_t want); /* bytes */
 
+/* Are both so large that a coarse signature comes first? */
+bool delta_large(uint64_t basis, uint64_t want);
+
+/* Where bytes are read from. */
+struct delta_input {
+    /* n bytes from pos on: how many there were (fewer only at the end), or a negative code. May be called by two threads. */
+    ssize_t (*read)(void *ctx, uint64_t pos, void *buf, size_t n, struct err *e);
+    void *ctx;
+};
+
 /* ---- target: the signature of a basis ---- */
 
 struct delta_signer;
-struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want);
+struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want, bool coarse);
 void delta_signer_free(struct delta_signer *s); /* NULL is fine */
 /*
- * The next piece; signature bytes are appended to out. What goes beyond the announced size is left out, and a
- * basis that ends early just has fewer blocks: the signature is never longer than delta_signature_size().
+ * A few MiB more; signature bytes are appended to out. 1: there is more, 0: it is complete. ERR_CHANGED for a basis that
+ * is shorter than announced; what goes beyond is left out. threads: at most so many; the result is always the same.
  */
-int delta_signer_feed(struct delta_signer *s, const void *p, size_t n, struct buf *out, struct err *e);
-int delta_signer_end(struct delta_signer *s, struct buf *out, struct err *e);
+int delta_signer_step(struct delta_signer *s, const struct delta_input *in, unsigned threads, struct buf *out,
+                      struct err *e);
+/* After a coarse one: goes on with what is requested. 1: there is a fine one to make, 0: there is none, or ERR_FORMAT. */
+int delta_signer_refine(struct delta_signer *s, const void *request, size_t n, struct err *e);
 
 /* ---- source: a signature that was received ---- */
 
@@ -85,6 +114,33 @@ int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err 
 /* All has come. After it the index never changes, and many makers (and threads) may share it. */
 int delta_index_end(struct delta_index *x, struct err *e);
 size_t delta_index_memory(const struct delta_index *x); /* bytes held */
+
+/* ---- source: the first search of a large file ---- */
+
+struct delta_finder;
+/*
+ * coarse: borrowed, ended, not to be freed before the finder; NULL comes back where it cannot be that of a basis of
+ * that size, or has blocks below DELTA_BLOCK_MIN. in (copied) is the wanted file, searched from byte `from` to byte `to`.
+ */
+struct delta_finder *delta_finder_new(const struct delta_index *coarse, uint64_t basis, const struct delta_input *in,
+                                      uint64_t from, uint64_t to);
+void delta_finder_free(struct delta_finder *f); /* NULL is fine */
+/* Some MiB more. 1: there is more, 0: all is searched. ERR_CHANGED for a file that is shorter. threads: as above. */
+int delta_finder_step(struct delta_finder *f, unsigned threads, struct err *e);
+/* When all is searched: appends the request. True: it asks for something. */
+bool delta_finder_request(struct delta_finder *f, struct buf *out);
+/* For the signature that was asked for. */
+struct delta_index *delta_finder_index(const struct delta_finder *f);
+/* Is that, ended, what was asked for? If so it knows its place in the basis now. 0 or ERR_FORMAT. */
+int delta_finder_accept(const struct delta_finder *f, struct delta_index *fine, struct err *e);
+
+/* The file as it was found: next gives one stretch after the other, to the end. */
+struct delta_stretch {
+    uint64_t len; /* bytes; 0: the end */
+    bool found;   /* in the basis, at pos */
+    uint64_t pos;
+};
+struct delta_stretch delta_finder_next(struct delta_finder *f);
 
 /* ---- source: the patch stream ---- */
 
@@ -99,8 +155,14 @@ struct delta_maker *delta_maker_new(const struct delta_index *index);
 void delta_maker_free(struct delta_maker *m); /* NULL is fine */
 /* Before all else: the target has the first n bytes already, and the feed starts behind them. */
 void delta_maker_keep(struct delta_maker *m, uint64_t n, struct buf *out);
+/* Before all but that: a finder's request. */
+void delta_maker_ask(struct delta_maker *m, const struct buf *request, struct buf *out);
+/* Before the first feed and found: another index, borrowed as above. */
+void delta_maker_search(struct delta_maker *m, const struct delta_index *index);
 /* The next piece, of any size; whole records are appended to out. */
 int delta_maker_feed(struct delta_maker *m, const void *p, size_t n, struct buf *out, struct err *e);
+/* The next n bytes are those at pos in the basis. */
+int delta_maker_found(struct delta_maker *m, uint64_t pos, uint64_t n, struct buf *out, struct err *e);
 int delta_maker_end(struct delta_maker *m, struct buf *out, struct err *e);
 /* The file cannot be read on: says so to the target. After end or fail only counts and free. */
 void delta_maker_fail(struct delta_maker *m, const char *why, struct buf *out);
@@ -114,6 +176,7 @@ struct delta_calls {
     ssize_t (*read)(void *ctx, uint64_t pos, void *buf, size_t n, struct err *e);
     int (*keep)(void *ctx, uint64_t n, struct err *e); /* the first n bytes stay; called at most once, first */
     int (*write)(void *ctx, const void *p, size_t n, struct err *e); /* the next bytes of the file */
+    int (*refine)(void *ctx, const void *p, size_t n, struct err *e); /* a well-formed request; at most once; or NULL */
 };
 
 struct delta_patcher;

@@ -26,6 +26,7 @@ void delta_index_free(struct delta_index *x)
     if (!x)
         return;
     buf_free(&x->raw);
+    delta_ranges_free(&x->ranges);
     free(x->table);
     free(x->filter);
     free(x);
@@ -33,7 +34,7 @@ void delta_index_free(struct delta_index *x)
 
 size_t delta_index_memory(const struct delta_index *x)
 {
-    size_t n = sizeof *x + x->raw.cap;
+    size_t n = sizeof *x + x->raw.cap + x->ranges.n * sizeof *x->ranges.at;
     if (x->table)
         n += ((1u << x->bits) + PROBES) * sizeof *x->table + ((size_t)1 << x->filter_bits >> 3);
     return n;
@@ -91,6 +92,12 @@ int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err 
 const uint8_t *delta_index_entry(const struct delta_index *x, uint32_t block)
 {
     return x->raw.data + DELTA_SIGNATURE_HEAD + block * entry_size(x);
+}
+
+uint64_t delta_index_pos(const struct delta_index *x, uint32_t block)
+{
+    uint64_t at = (uint64_t)block * x->shape.block, follow;
+    return x->ranges.n ? delta_ranges_find(&x->ranges, at, &follow) : at;
 }
 
 static uint32_t *place(const struct delta_index *x, uint32_t weak)

@@ -2,7 +2,7 @@
 #ifndef OBJECT_DELTA_INDEX_H
 #define OBJECT_DELTA_INDEX_H
 
-#include "object/delta.h"
+#include "object/delta_request.h"
 
 #define DELTA_NONE UINT32_MAX
 
@@ -14,6 +14,7 @@ struct delta_index {
     uint32_t *table;          /* hash of a weak sum -> block + 1; 0 where free. 1 << bits slots, and some behind */
     uint64_t *filter;         /* one bit for each hash of filter_bits bits: most misses end here, in the cache */
     unsigned bits, filter_bits;
+    struct delta_ranges ranges; /* what was signed; none: the whole basis */
 };
 
 static inline uint32_t delta_index_hash(uint32_t weak)
@@ -32,6 +33,9 @@ bool delta_index_has_weak(const struct delta_index *x, uint32_t weak);
 const uint8_t *delta_index_entry(const struct delta_index *x, uint32_t block);
 /* A block with exactly this entry, or DELTA_NONE. */
 uint32_t delta_index_find(const struct delta_index *x, const uint8_t *entry);
+
+/* Where the block stands in the basis. */
+uint64_t delta_index_pos(const struct delta_index *x, uint32_t block);
 
 uint32_t delta_index_weak(const uint8_t *entry);
 

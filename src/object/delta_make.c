@@ -1,7 +1,5 @@
 /*
- * Finds the basis in the wanted file. The sums are librsync's and so are the commands, but the search is ours:
- * librsync's own takes 17 ns for each byte that matches nothing (this: about 2), chains equal weak sums without
- * bound, and counts in the shared signature, so that two threads could not use one.
+ * Writes the patch stream: copies for what is found of the basis in the wanted file, literals for the rest.
  *
  * The search runs in segments, each a delta of its own. After one that found next to nothing it pauses for a
  * while, longer each time.
@@ -9,37 +7,23 @@
 #include "object/delta.h"
 
 #include "base/mem.h"
-#include "object/delta_index.h"
-#include "object/delta_sums.h"
+#include "object/delta_search.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define SEGMENT ((uint64_t)16 << 20) /* bytes of the file */
 #define PAUSE_MAX ((uint64_t)1 << 30)
-#define IN_VAIN ((uint64_t)16 << 20) /* bytes summed for nothing that a segment may cost in any case */
-#define IN_VAIN_FACTOR_MAX 64u
-
-/* The weak sum: h = 1; h = h * MULT + byte. Rolled by taking out what byte and 1 left at the far end. */
-#define MULT 0x08104225u
-#define ADJUST (MULT - 1)
 
 struct delta_maker {
-    const struct delta_index *x; /* NULL: nothing to search for */
-    struct delta_sums *sums;
-    struct buf window;  /* bytes from `at` on are still to be judged; at least a block of them is needed */
-    size_t at;
-    bool rolling;       /* weak is the sum of the block at `at`, which matches nothing */
-    uint32_t weak, far; /* far: MULT to the power of the block length */
-    uint32_t next;      /* the block behind the match that ends at `at`; DELTA_NONE: no match does */
+    struct delta_search search; /* if searches */
+    bool searches;
+    struct buf *out;           /* the caller's, in this call */
     uint64_t run_pos, run_len; /* bytes of the basis that matched and are not yet written as a COPY */
-    struct buf sum;
-    bool open;                /* a delta is */
-    bool ending;              /* no more is fed */
-    uint64_t seen, vain;      /* of this segment: bytes judged, and bytes summed for nothing */
-    uint64_t seg_literal, pause, pause_next; /* bytes */
-    size_t record;            /* where in the caller's buffer the open record begins */
-    uint8_t kind;             /* of that record; 0: none is open */
+    bool open;                 /* a delta is */
+    uint64_t seg_seen, seg_literal, pause, pause_next; /* bytes; seg: of this segment */
+    size_t record;             /* where in the caller's buffer the open record begins */
+    uint8_t kind;              /* of that record; 0: none is open */
     uint64_t total;
     struct delta_counts counts;
 };
@@ -48,13 +32,7 @@ struct delta_maker *delta_maker_new(const struct delta_index *index)
 {
     struct delta_maker *m = mem_zalloc(sizeof *m);
     m->pause_next = SEGMENT;
-    if (!index || index->count == 0)
-        return m;
-    m->x = index;
-    m->next = DELTA_NONE;
-    m->far = 1;
-    for (uint32_t i = 0; i < index->shape.block; i++)
-        m->far *= MULT;
+    delta_maker_search(m, index);
     return m;
 }
 
@@ -62,9 +40,8 @@ void delta_maker_free(struct delta_maker *m)
 {
     if (!m)
         return;
-    delta_sums_free(m->sums);
-    buf_free(&m->window);
-    buf_free(&m->sum);
+    if (m->searches)
+        delta_search_free(&m->search);
     free(m);
 }
 
@@ -113,6 +90,12 @@ static void put_number(struct delta_maker *m, struct buf *out, uint8_t kind, uin
     buf_u64(out, v);
 }
 
+/* What is found goes up to a group of blocks beyond a segment's end. */
+static uint64_t delta_bound(const struct delta_maker *m)
+{
+    return SEGMENT + (m->searches ? (uint64_t)m->search.x->shape.block * DELTA_GROUP_MAX : 0);
+}
+
 static void begin_delta(struct delta_maker *m, struct buf *out)
 {
     static const uint8_t magic[4] = {DELTA_MAGIC >> 24, DELTA_MAGIC >> 16 & 255, DELTA_MAGIC >> 8 & 255,
@@ -120,7 +103,7 @@ static void begin_delta(struct delta_maker *m, struct buf *out)
     if (m->open)
         return;
     m->open = true;
-    put_number(m, out, DELTA_BEGIN, SEGMENT + (uint64_t)m->x->shape.block * delta_sums_group(m->sums));
+    put_number(m, out, DELTA_BEGIN, delta_bound(m));
     put(m, out, DELTA_DELTA, magic, sizeof magic);
 }
 
@@ -148,48 +131,6 @@ static void flush_run(struct delta_maker *m, struct buf *out)
     m->run_len = 0;
 }
 
-/* n > 0 bytes of the window, from `at` on */
-static void literal(struct delta_maker *m, struct buf *out, size_t n)
-{
-    uint8_t c[9];
-    size_t len = 1;
-    flush_run(m, out);
-    if (n <= 64) {
-        c[0] = (uint8_t)n;
-    } else {
-        unsigned log = put_be(c + 1, n);
-        c[0] = (uint8_t)(65 + log);
-        len += 1u << log;
-    }
-    begin_delta(m, out);
-    put(m, out, DELTA_DELTA, c, len);
-    put(m, out, DELTA_DELTA, m->window.data + m->at, n);
-    m->at += n;
-    m->seen += n;
-    m->seg_literal += n;
-    m->counts.literal += n;
-}
-
-static void raw(struct delta_maker *m, struct buf *out, const void *p, size_t n)
-{
-    put(m, out, DELTA_RAW, p, n);
-    m->counts.literal += n;
-}
-
-static void matched(struct delta_maker *m, struct buf *out, uint32_t block, size_t n)
-{
-    uint64_t pos = (uint64_t)block * m->x->shape.block;
-    if (m->run_len && m->run_pos + m->run_len != pos)
-        flush_run(m, out);
-    if (!m->run_len)
-        m->run_pos = pos;
-    m->run_len += n;
-    m->at += n;
-    m->seen += n;
-    m->next = block + 1;
-    m->rolling = false;
-}
-
 static void end_delta(struct delta_maker *m, struct buf *out)
 {
     static const uint8_t end = 0;
@@ -200,138 +141,112 @@ static void end_delta(struct delta_maker *m, struct buf *out)
     m->open = false;
 }
 
-/* ---- the search ---- */
-
-static bool in_vain(const struct delta_maker *m)
+static void raw(struct delta_maker *m, struct buf *out, const void *p, size_t n)
 {
-    uint64_t basis = (uint64_t)m->x->count * m->x->shape.block;
-    uint64_t factor = 4 + 4 * (basis >> 32); /* weak sums are alike by chance: basis / 2^32 for each byte judged */
-    if (factor > IN_VAIN_FACTOR_MAX)
-        factor = IN_VAIN_FACTOR_MAX;
-    return m->vain > IN_VAIN + m->seen * factor;
+    if (m->open || m->run_len)
+        end_delta(m, out);
+    put(m, out, DELTA_RAW, p, n);
+    m->counts.literal += n;
 }
 
-/* Judges whether to search on, when a segment is over. */
-static void next_segment(struct delta_maker *m, struct buf *out)
+/* ---- what the search tells ---- */
+
+static void on_literal(void *ctx, const uint8_t *p, size_t n)
 {
-    bool vain = in_vain(m) || m->seg_literal > m->seen / 10 * 9;
-    end_delta(m, out);
+    struct delta_maker *m = ctx;
+    uint8_t c[9];
+    size_t len = 1;
+    flush_run(m, m->out);
+    if (n <= 64) {
+        c[0] = (uint8_t)n;
+    } else {
+        unsigned log = put_be(c + 1, n);
+        c[0] = (uint8_t)(65 + log);
+        len += 1u << log;
+    }
+    begin_delta(m, m->out);
+    put(m, m->out, DELTA_DELTA, c, len);
+    put(m, m->out, DELTA_DELTA, p, n);
+    m->seg_seen += n;
+    m->seg_literal += n;
+    m->counts.literal += n;
+}
+
+static void on_matched(void *ctx, uint64_t pos, size_t n)
+{
+    struct delta_maker *m = ctx;
+    if (m->run_len && m->run_pos + m->run_len != pos)
+        flush_run(m, m->out);
+    if (!m->run_len)
+        m->run_pos = pos;
+    m->run_len += n;
+    m->seg_seen += n;
+}
+
+void delta_maker_search(struct delta_maker *m, const struct delta_index *index)
+{
+    static const struct delta_sink sink = {on_literal, on_matched};
+    if (m->searches)
+        delta_search_free(&m->search);
+    m->searches = index && index->count > 0;
+    if (m->searches)
+        delta_search_init(&m->search, index, &sink, m);
+}
+
+/* ---- segments ---- */
+
+/* Judges whether to search on, when a segment is over. */
+static void next_segment(struct delta_maker *m)
+{
+    bool vain = m->seg_literal > m->seg_seen / 10 * 9;
+    if (m->searches) {
+        vain |= delta_search_in_vain(&m->search);
+        m->search.seen = m->search.vain = 0;
+    }
+    end_delta(m, m->out);
     m->pause = vain ? m->pause_next : 0;
     if (!vain)
         m->pause_next = SEGMENT;
     else if (m->pause_next < PAUSE_MAX)
         m->pause_next *= 2;
-    m->seen = m->vain = m->seg_literal = 0;
-    if (vain) {
-        m->rolling = false;
-        m->next = DELTA_NONE;
-    }
-}
-
-/* The entries of the blocks from `at` on into m->sum. */
-static int sum_blocks(struct delta_maker *m, size_t blocks, struct err *e)
-{
-    m->sum.len = 0;
-    return delta_sums_blocks(m->sums, m->window.data + m->at, blocks, &m->sum, e);
-}
-
-/* Which block of the basis has this entry? Most likely the one behind the last match. */
-static uint32_t find(const struct delta_maker *m, const uint8_t *entry)
-{
-    if (m->next < m->x->count && memcmp(delta_index_entry(m->x, m->next), entry, 4 + m->x->shape.strong) == 0)
-        return m->next;
-    return delta_index_find(m->x, entry);
-}
-
-/* The blocks behind a match, or the first one of a segment; ends at the first that does not match. */
-static int look(struct delta_maker *m, struct buf *out, size_t blocks, struct err *e)
-{
-    int rc = sum_blocks(m, blocks, e);
-    if (rc < 0)
-        return rc;
-    const uint8_t *entry = m->sum.data;
-    for (; blocks > 0 && !m->rolling; blocks--, entry += 4 + m->x->shape.strong) {
-        uint32_t block = find(m, entry);
-        if (block != DELTA_NONE) {
-            matched(m, out, block, m->x->shape.block);
-        } else {
-            m->rolling = true;
-            m->weak = delta_index_weak(entry);
-            m->next = DELTA_NONE;
-        }
-    }
-    return 0;
-}
-
-/* Moves a block-long window on by up to n bytes, until its weak sum may be known; how far it went. */
-static size_t roll(struct delta_maker *m, const uint8_t *p, size_t n)
-{
-    uint32_t weak = m->weak, far = m->far;
-    const struct delta_index *x = m->x;
-    const uint8_t *front = p + x->shape.block;
-    size_t i = 0;
-    while (i < n) {
-        weak = weak * MULT + (front[i] - far * (p[i] + ADJUST));
-        i++;
-        if (delta_index_may_have(x, weak) && delta_index_has_weak(x, weak))
-            break;
-    }
-    m->weak = weak;
-    return i;
-}
-
-/* From a block that matches nothing towards one that does; n: how far at most. */
-static int seek(struct delta_maker *m, struct buf *out, size_t n, struct err *e)
-{
-    literal(m, out, roll(m, m->window.data + m->at, n));
-    if (!delta_index_may_have(m->x, m->weak) || !delta_index_has_weak(m->x, m->weak))
-        return 0;
-    int rc = sum_blocks(m, 1, e);
-    if (rc < 0)
-        return rc;
-    uint32_t block = delta_index_find(m->x, m->sum.data);
-    if (block != DELTA_NONE)
-        matched(m, out, block, m->x->shape.block);
-    else
-        m->vain += m->x->shape.block;
-    return 0;
+    m->seg_seen = m->seg_literal = 0;
+    if (vain && m->searches)
+        delta_search_skip(&m->search, 0);
 }
 
 /* 1: there is more to judge; 0: more bytes are needed */
-static int step(struct delta_maker *m, struct buf *out, struct err *e)
+static int step(struct delta_maker *m, struct err *e)
 {
-    size_t left = m->window.len - m->at, block = m->x->shape.block;
-    int rc;
+    struct delta_search *s = &m->search;
     if (m->pause) {
-        size_t n = left < m->pause ? left : (size_t)m->pause;
-        raw(m, out, m->window.data + m->at, n);
-        m->at += n;
+        size_t left = delta_search_left(s), n = left < m->pause ? left : (size_t)m->pause;
+        raw(m, m->out, s->window.data + s->at, n);
+        delta_search_skip(s, n);
         m->pause -= n;
-        return m->at < m->window.len;
+        return delta_search_left(s) > 0;
     }
-    if (m->seen >= SEGMENT || in_vain(m)) {
-        next_segment(m, out);
+    if (m->seg_seen >= SEGMENT || delta_search_in_vain(s)) {
+        next_segment(m);
         return 1;
     }
-    size_t blocks = m->next == DELTA_NONE ? 1 : delta_sums_group(m->sums);
-    if (m->ending && left < blocks * block)
-        blocks = 1;
-    if (left < (m->rolling ? block + 1 : blocks * block))
-        return 0;
-    if (!m->rolling)
-        rc = look(m, out, blocks, e);
-    else
-        rc = seek(m, out, left - block < SEGMENT - m->seen ? left - block : (size_t)(SEGMENT - m->seen), e);
-    return rc < 0 ? rc : 1;
+    return delta_search_step(s, SEGMENT - m->seg_seen, e);
 }
 
-static void compact(struct delta_maker *m)
+/* Judges all that was fed, as if the file ended here. */
+static int finish(struct delta_maker *m, struct err *e)
 {
-    if (m->at > m->window.len / 2) {
-        buf_drop(&m->window, m->at);
-        m->at = 0;
-    }
+    int rc = 0;
+    if (!m->searches || delta_search_left(&m->search) == 0)
+        return 0;
+    m->search.ending = true;
+    while ((rc = step(m, e)) > 0)
+        ;
+    if (rc == 0 && delta_search_left(&m->search) > 0)
+        rc = delta_search_end(&m->search, e);
+    return rc;
 }
+
+/* ---- for the caller ---- */
 
 void delta_maker_keep(struct delta_maker *m, uint64_t n, struct buf *out)
 {
@@ -340,74 +255,53 @@ void delta_maker_keep(struct delta_maker *m, uint64_t n, struct buf *out)
     m->total = n;
 }
 
+void delta_maker_ask(struct delta_maker *m, const struct buf *request, struct buf *out)
+{
+    put(m, out, DELTA_REFINE, request->data, request->len);
+    close_record(m, out);
+}
+
 int delta_maker_feed(struct delta_maker *m, const void *p, size_t n, struct buf *out, struct err *e)
 {
     int rc = 0;
     m->total += n;
-    if (!m->x || (m->pause >= n && m->at == m->window.len)) {
+    m->out = out;
+    if (!m->searches || (m->pause >= n && delta_search_left(&m->search) == 0)) {
         raw(m, out, p, n);
-        m->pause -= m->x ? n : 0;
-        goto out;
+        m->pause -= m->searches ? n : 0;
+    } else {
+        delta_search_add(&m->search, p, n);
+        while ((rc = step(m, e)) > 0)
+            ;
     }
-    if (!m->sums && !(m->sums = delta_sums_new(m->x->shape, e)))
-        return ERR_FORMAT;
-    buf_put(&m->window, p, n);
-    while ((rc = step(m, out, e)) > 0)
-        ;
-    compact(m);
-out:
     close_record(m, out);
     return rc;
 }
 
-/* Does the basis's last block, which may be a short one, match the last n bytes of the window? 1, 0, or an error. */
-static int try_tail(struct delta_maker *m, size_t n, struct err *e)
+int delta_maker_found(struct delta_maker *m, uint64_t pos, uint64_t n, struct buf *out, struct err *e)
 {
-    struct delta_sums *s = delta_sums_new(m->x->shape, e);
-    m->sum.len = 0;
-    int rc = s ? delta_sums_last(s, m->window.data + m->window.len - n, n, &m->sum, e) : ERR_FORMAT;
-    delta_sums_free(s);
-    if (rc < 0)
-        return rc;
-    const uint8_t *last = delta_index_entry(m->x, m->x->count - 1);
-    return m->sum.len == 4 + m->x->shape.strong && memcmp(m->sum.data, last, m->sum.len) == 0;
-}
-
-/* What is left is shorter than a block, or a whole block that matches nothing. */
-static int tail(struct delta_maker *m, struct buf *out, struct err *e)
-{
-    size_t left = m->window.len - m->at, found = 0;
-    uint32_t last = delta_index_weak(delta_index_entry(m->x, m->x->count - 1)), sum = 0, power = 1;
-    int tries = 8, rc; /* weak sums that are alike by chance are rare */
-    for (size_t n = 1; n <= left && n < m->x->shape.block && !found && tries; n++) {
-        sum += m->window.data[m->window.len - n] * power;
-        power *= MULT;
-        if (sum + power != last)
-            continue;
-        tries--;
-        if ((rc = try_tail(m, n, e)) < 0)
-            return rc;
-        found = rc ? n : 0;
+    m->total += n;
+    m->out = out;
+    int rc = finish(m, e);
+    if (m->searches)
+        delta_search_reset(&m->search);
+    for (uint64_t k; n && rc == 0; n -= k, pos += k) {
+        if (m->seg_seen >= SEGMENT)
+            next_segment(m);
+        k = n < SEGMENT - m->seg_seen ? n : SEGMENT - m->seg_seen;
+        on_matched(m, pos, (size_t)k);
     }
-    if (left > found)
-        literal(m, out, left - found);
-    if (found)
-        matched(m, out, m->x->count - 1, found);
-    return 0;
+    close_record(m, out);
+    return rc;
 }
 
 int delta_maker_end(struct delta_maker *m, struct buf *out, struct err *e)
 {
-    int rc = 0;
-    m->ending = true;
-    while (m->sums && rc >= 0 && (rc = step(m, out, e)) > 0)
-        ;
-    if (rc == 0 && m->at < m->window.len)
-        rc = tail(m, out, e);
+    m->out = out;
+    int rc = finish(m, e);
     if (rc < 0)
         return rc;
-    if (m->x)
-        end_delta(m, out);
+    end_delta(m, out);
     put_number(m, out, DELTA_END, m->total);
     return 0;
 }
@@ -415,8 +309,7 @@ int delta_maker_end(struct delta_maker *m, struct buf *out, struct err *e)
 void delta_maker_fail(struct delta_maker *m, const char *why, struct buf *out)
 {
     size_t n = strnlen(why, 1024);
-    if (m->x)
-        end_delta(m, out);
+    end_delta(m, out);
     put(m, out, DELTA_FAILED, n ? why : "unknown", n ? n : 7);
     close_record(m, out);
 }

@@ -6,6 +6,7 @@
 #include "object/delta.h"
 
 #include "base/mem.h"
+#include "object/delta_request.h"
 #include "object/delta_sums.h"
 
 #include <stdlib.h>
@@ -21,11 +22,13 @@ struct delta_patcher {
     uint64_t want, made;     /* bytes of the file; made includes what was kept */
     struct delta_counts counts;
     bool begun, ended;       /* a first record has come; END has */
+    bool no_refine;          /* one other than KEEP has */
     int error;               /* what feed returned last */
     uint8_t kind;            /* of the record being read; 0: in its header */
     uint32_t left;           /* bytes of its payload that are still to come */
     uint8_t held[1024];      /* a header, a number, or a reason, that has not all come */
     size_t held_len;
+    struct buf request;      /* the payload of REFINE */
     enum delta_state state;  /* of the open delta */
     uint64_t seg_left;       /* bytes that it may still make */
     uint8_t command, numbers[16];
@@ -45,8 +48,10 @@ struct delta_patcher *delta_patcher_new(uint64_t want, const struct delta_calls 
 
 void delta_patcher_free(struct delta_patcher *p)
 {
-    if (p)
+    if (p) {
+        buf_free(&p->request);
         free(p->buffer);
+    }
     free(p);
 }
 
@@ -200,16 +205,17 @@ static int take_head(struct delta_patcher *p, struct err *e)
     uint8_t kind = rd_u8(&r);
     uint32_t len = rd_u32(&r);
     bool number = kind == DELTA_KEEP || kind == DELTA_BEGIN || kind == DELTA_END;
-    if (kind < DELTA_KEEP || kind > DELTA_FAILED)
+    if (kind < DELTA_KEEP || kind > DELTA_REFINE)
         return err_set(e, ERR_FORMAT, "patch with an unknown record (%u)", kind);
     if (len == 0 || len > DELTA_RECORD_MAX || (number && len != 8))
         return err_set(e, ERR_FORMAT, "patch with a record %u of %u bytes", kind, len);
-    if (p->ended || (kind == DELTA_KEEP && p->begun) || (kind == DELTA_DELTA && p->state == CLOSED) ||
+    if (p->ended || (kind == DELTA_KEEP && p->begun) || (kind == DELTA_REFINE && p->no_refine) || (kind == DELTA_DELTA && p->state == CLOSED) ||
         (kind != DELTA_DELTA && kind != DELTA_FAILED && p->state != CLOSED))
         return err_set(e, ERR_FORMAT, "patch with a record %u out of order", kind);
     if (kind == DELTA_RAW && len > p->want - p->made)
         return err_set(e, ERR_FORMAT, "patch that makes more bytes than wanted");
     p->begun = true;
+    p->no_refine |= kind != DELTA_KEEP;
     p->kind = kind;
     p->left = len;
     p->held_len = 0;
@@ -246,6 +252,16 @@ static int take_number(struct delta_patcher *p, struct err *e)
     return 0;
 }
 
+/* All of it has come. */
+static int take_request(struct delta_patcher *p, struct err *e)
+{
+    int rc = delta_request_check(p->request.data, p->request.len, e);
+    if (rc == 0 && p->calls->refine)
+        rc = p->calls->refine(p->ctx, p->request.data, p->request.len, e);
+    buf_free(&p->request);
+    return rc;
+}
+
 /* Some of the record's payload. */
 static int take(struct delta_patcher *p, const uint8_t *data, size_t n, struct err *e)
 {
@@ -255,6 +271,10 @@ static int take(struct delta_patcher *p, const uint8_t *data, size_t n, struct e
     if (p->kind == DELTA_RAW) {
         p->counts.literal += n;
         return write_out(p, data, n, e);
+    }
+    if (p->kind == DELTA_REFINE) {
+        buf_put(&p->request, data, n);
+        return p->left ? 0 : take_request(p, e);
     }
     for (; n && p->held_len < sizeof p->held; n--)
         p->held[p->held_len++] = *data++;

@@ -9,6 +9,7 @@
 
 _Static_assert(DELTA_SIGNATURE_MAGIC == RS_RK_BLAKE2_SIG_MAGIC, "what we write is what librsync reads");
 _Static_assert(DELTA_MAGIC == RS_DELTA_MAGIC, "what we write is what librsync reads");
+_Static_assert(DELTA_FAST_BLOCKS <= DELTA_GROUP_MAX, "a group is what is summed at once");
 _Static_assert(DELTA_STRONG_MAX == RS_MAX_STRONG_SUM_LENGTH, "no strong sum is longer");
 
 #define ROOM 4096u            /* bytes of output offered at a time */

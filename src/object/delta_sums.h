@@ -15,6 +15,7 @@
 #define DELTA_STRONG_MIN 16u
 #define DELTA_STRONG_MAX 32u
 #define DELTA_ENTRY_MAX (4u + DELTA_STRONG_MAX)
+#define DELTA_GROUP_MAX 4u
 
 struct delta_sums;
 struct delta_sums *delta_sums_new(struct delta_shape shape, struct err *e);
@@ -23,6 +24,6 @@ void delta_sums_free(struct delta_sums *s); /* NULL is fine */
 int delta_sums_blocks(struct delta_sums *s, const uint8_t *p, size_t blocks, struct buf *out, struct err *e);
 /* One block that is shorter (n > 0); after it only delta_sums_free. */
 int delta_sums_last(struct delta_sums *s, const uint8_t *p, size_t n, struct buf *out, struct err *e);
-size_t delta_sums_group(const struct delta_sums *s); /* blocks; not much memory */
+size_t delta_sums_group(const struct delta_sums *s); /* blocks; not much memory; at most DELTA_GROUP_MAX */
 
 #endif

@@ -48,7 +48,7 @@ static int count(void *ctx, const void *p, size_t n, struct err *e)
 
 static void search(const struct delta_index *x, const uint8_t *data, size_t size)
 {
-    static const struct delta_calls calls = {read_zeros, keep_none, count};
+    static const struct delta_calls calls = {read_zeros, keep_none, count, NULL};
     struct buf patch = {0};
     struct err e;
     struct written w = {0};

@@ -59,7 +59,7 @@ static int count(void *ctx, const void *p, size_t n, struct err *e)
 
 static int run(const uint8_t *data, size_t size, size_t piece, struct target *t)
 {
-    static const struct delta_calls calls = {read_basis, keep, count};
+    static const struct delta_calls calls = {read_basis, keep, count, NULL};
     struct err e;
     int rc = 0;
     struct delta_patcher *p = delta_patcher_new(t->want, &calls, t);
