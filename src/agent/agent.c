@@ -36,6 +36,7 @@ static int enqueue(struct agent *a, const struct frame *f, struct err *e)
     c->type = f->type;
     c->channel = f->channel;
     c->len = len;
+    a->announced += f->type == MSG_APPLY;
     memcpy(c->body, f->body.p, len);
     *a->last = c;
     a->last = &c->next;
@@ -107,13 +108,24 @@ static int await(struct agent *a, bool block)
     return n;
 }
 
+/* Who is long busy with what he sends has nothing to tell meanwhile. */
+static bool beat(struct agent *a)
+{
+    int64_t now = clock_mono_ms();
+    if (now - a->last_beat < HEARTBEAT_MS)
+        return false;
+    a->last_beat = now;
+    message_put_progress(&a->out, &(struct message_progress){0, 0});
+    return true;
+}
+
 int agent_pump(struct agent *a, bool wait, struct err *e)
 {
     int sent = outgoing_work(a, e);
     if (sent < 0)
         return sent;
     bool block = wait && !sent;
-    if (block || wire_out_waiting(&a->out) >= OUT_ENOUGH) {
+    if ((sent && beat(a)) || block || wire_out_waiting(&a->out) >= OUT_ENOUGH) {
         int rc = agent_flush(a, e);
         if (rc < 0)
             return rc;
@@ -372,6 +384,26 @@ static int do_lend(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+static int carry_out(struct agent *a, struct frame *f, const struct message_apply *m, struct err *e)
+{
+    bool patch = m->from == MSG_FROM_PATCH;
+    struct store_op op = {.seq = m->seq, .how = (enum store_how)m->how,
+                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m->from, .from_root = -1,
+                          .entry = &m->entry};
+    if (a->options->read_only && op.how != STORE_RECORD)
+        return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
+    if (op.from == STORE_FROM_STREAM)
+        return incoming_apply(a, f->channel, &op, patch, e);
+    if (op.from == STORE_FROM_SELF && m->lender < a->lents)
+        op.from_root = a->lent[m->lender];
+    if (op.from == STORE_FROM_ROOT) {
+        if (m->lender >= a->lents || a->lent[m->lender] < 0)
+            return err_set(e, ERR_PROTO, "content from a member whose root was not lent");
+        op.from_root = a->lent[m->lender];
+    }
+    return a->store->ops->apply(a->store, &op, e);
+}
+
 static int do_apply(struct agent *a, struct frame *f, struct err *e)
 {
     struct message_apply m;
@@ -382,22 +414,9 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
         return err_set(e, ERR_PROTO, "operation %llu where %llu was due", (unsigned long long)m.seq,
                        (unsigned long long)a->seq + 1);
     a->seq = m.seq;
-    bool patch = m.from == MSG_FROM_PATCH;
-    struct store_op op = {.seq = m.seq, .how = (enum store_how)m.how,
-                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m.from, .from_root = -1,
-                          .entry = &m.entry};
-    if (a->options->read_only && op.how != STORE_RECORD)
-        return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
-    if (op.from == STORE_FROM_STREAM)
-        return incoming_apply(a, f->channel, &op, patch, e);
-    if (op.from == STORE_FROM_SELF && m.lender < a->lents)
-        op.from_root = a->lent[m.lender];
-    if (op.from == STORE_FROM_ROOT) {
-        if (m.lender >= a->lents || a->lent[m.lender] < 0)
-            return err_set(e, ERR_PROTO, "content from a member whose root was not lent");
-        op.from_root = a->lent[m.lender];
-    }
-    return a->store->ops->apply(a->store, &op, e);
+    rc = carry_out(a, f, &m, e);
+    a->over = m.seq;
+    return rc;
 }
 
 static int do_flush(struct agent *a, struct frame *f, struct err *e)

@@ -264,6 +264,13 @@ static int await_patch(struct incoming *in, struct err *e)
     return 0;
 }
 
+/* Of all targets of the patch only the one that signs has something to do. */
+static int ask_more(void *ctx, const void *request, size_t n, struct err *e)
+{
+    const struct patched *p = ctx;
+    return outgoing_refine(p->agent, request, n, e);
+}
+
 /* Feeds one patch, and leaves what comes behind it. 0: it is complete; else why not, in which case the object fails. */
 static int feed_patch(struct incoming *in, struct delta_patcher *patch, struct err *e)
 {
@@ -334,7 +341,7 @@ static int take_link(struct agent *a, struct incoming *in, struct store_op *op, 
 
 static int take_file(struct agent *a, struct incoming *in, struct store_op *op, bool patch, struct err *e)
 {
-    static const struct delta_calls calls = {read_basis, keep_partial, write_content, NULL};
+    static const struct delta_calls calls = {read_basis, keep_partial, write_content, ask_more};
     struct err why, ignored;
     uint64_t size;
     struct patched p = {.agent = a, .basis = -1};

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define PRODUCE_MOST 64u /* steps for one piece */
+#define PRODUCE_MS 50    /* after which there are no more */
 
 static struct outgoing *find(struct agent *a, uint16_t channel)
 {
@@ -82,7 +83,9 @@ int outgoing_want(struct agent *a, struct frame *f, struct err *e)
         return err_set(e, ERR_PROTO, "more objects are asked for than may wait");
     a->wanted += size_of(want.path_len);
     struct wanted *w = mem_alloc(size_of(want.path_len));
-    *w = (struct wanted){NULL, want.kind, want.mode, want.size, want.mtime, want.digest, signatures, want.path_len};
+    /* A SIGN stands in front of its APPLY. */
+    *w = (struct wanted){NULL, want.kind, want.mode, want.size, want.mtime, want.digest, signatures, a->announced + 1,
+                         want.path_len};
     memcpy(w->path, path, want.path_len + 1);
     *o->last = w;
     o->last = &w->next;
@@ -133,7 +136,8 @@ static int produce(struct agent *a, struct outgoing *o, struct err *e)
 static int fill(struct agent *a, struct outgoing *o, struct err *e)
 {
     int any = 0;
-    for (unsigned i = 0; i < PRODUCE_MOST && o->bytes.len - o->bytes_sent < MSG_DATA_MAX; i++) {
+    int64_t began = clock_mono_ms();
+    for (unsigned i = 0; i < PRODUCE_MOST && clock_mono_ms() - began < PRODUCE_MS && o->bytes.len - o->bytes_sent < MSG_DATA_MAX; i++) {
         int rc = produce(a, o, e);
         if (rc <= 0)
             return rc < 0 ? rc : any;
@@ -189,6 +193,17 @@ static int work_channel(struct agent *a, struct outgoing *o, struct err *e)
         return 1;
     }
     return n > 0 || rc > 0;
+}
+
+int outgoing_refine(struct agent *a, const void *request, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < a->outgoing.n; i++)
+        if (a->outgoing.at[i]->signing) {
+            int rc = signing_refine(a, a->outgoing.at[i]->signing, request, n, e);
+            if (rc < 0)
+                return rc;
+        }
+    return 0;
 }
 
 bool outgoing_starves(struct agent *a)

@@ -19,6 +19,7 @@ struct wanted {
     struct stamp mtime;
     struct digest digest;
     uint16_t signatures; /* OUTGOING_PATCHES: the channel that brings the signature */
+    uint64_t seq;        /* OUTGOING_SIGNATURES: the operation by which the patch comes to us */
     size_t len;
     char path[];
 };
@@ -55,6 +56,7 @@ void outgoing_record(struct buf *out, uint8_t kind, const void *p, size_t n);
 /* Each makes more bytes. 1 when it did something, 0 when there is nothing to do now, or an error. */
 int bundling_produce(struct agent *a, struct outgoing *o, struct err *e);
 int signing_produce(struct agent *a, struct outgoing *o, struct err *e);
+int signing_refine(struct agent *a, struct signing *s, const void *request, size_t n, struct err *e);
 void signing_free(struct signing *s);
 int patching_produce(struct agent *a, struct outgoing *o, struct err *e);
 void patching_free(struct patching *p);
@@ -65,6 +67,7 @@ enum signature_record {
     SIGNATURE_BYTES = 2,   /* of the signature of what is held under the name now */
     SIGNATURE_VOID = 3,    /* the signature so far is worth nothing */
     SIGNATURE_END = 4,     /* of this object's */
+    SIGNATURE_COARSE = 5,  /* u64 size of the basis: so far it was the coarse one; what the patch asks for may follow */
 };
 
 #endif

@@ -15,6 +15,10 @@ struct signing {
     uint64_t partial;             /* bytes that an earlier run left behind */
     struct digest_state *hash;    /* of these; NULL when they are done with */
     struct delta_signer *signer;  /* of the object that stands there now; NULL: not begun */
+    uint64_t basis;               /* bytes of that */
+    bool coarse;                  /* the signer's is */
+    bool waits;                   /* until the patch has asked for more, or cannot any more */
+    bool needless;                /* it has asked for nothing */
     struct buf made;              /* signature bytes, not yet in records */
     uint8_t piece[OUTGOING_PIECE];
 };
@@ -53,6 +57,7 @@ static void end_object(struct signing *s, struct buf *out)
         delta_signer_free(s->signer);
     s->hash = NULL;
     s->signer = NULL;
+    s->coarse = s->waits = s->needless = false;
     free(s->want);
     s->want = NULL;
 }
@@ -67,7 +72,9 @@ static void begin_basis(struct agent *a, struct signing *s, struct buf *out)
         end_object(s, out);
         return;
     }
-    s->signer = delta_signer_new(size, want.size, false);
+    s->basis = size;
+    s->coarse = delta_large(size, want.size);
+    s->signer = delta_signer_new(size, want.size, s->coarse);
 }
 
 static void begin_object(struct agent *a, struct signing *s, struct buf *out)
@@ -104,6 +111,32 @@ static void end_basis(struct signing *s, struct buf *out, bool good)
     end_object(s, out);
 }
 
+/*
+ * The source searches its file now. What it then needs it asks for with the patch, and whatever becomes of that patch:
+ * its operation comes to an end, and ends the waiting at the latest.
+ */
+static void end_coarse(struct signing *s, struct buf *out)
+{
+    struct buf size = {0};
+    buf_u64(&size, s->basis);
+    outgoing_record(out, SIGNATURE_COARSE, size.data, size.len);
+    buf_free(&size);
+    s->coarse = false;
+    s->waits = true;
+}
+
+int signing_refine(struct agent *a, struct signing *s, const void *request, size_t n, struct err *e)
+{
+    if (!s->want || !s->waits || s->want->seq != a->seq || a->over == a->seq)
+        return 0;
+    int rc = delta_signer_refine(s->signer, request, n, e);
+    if (rc > 0)
+        s->waits = false;
+    else
+        s->needless = true;
+    return rc < 0 ? rc : 0;
+}
+
 static void hash_piece(struct agent *a, struct signing *s, struct buf *out)
 {
     size_t n = s->left < sizeof s->piece ? (size_t)s->left : sizeof s->piece;
@@ -131,8 +164,19 @@ static void sign_piece(struct agent *a, struct signing *s, struct buf *out)
     if (rc >= 0)
         put_bytes(out, &s->made);
     s->made.len = 0;
-    if (rc <= 0)
+    if (rc == 0 && s->coarse)
+        end_coarse(s, out);
+    else if (rc <= 0)
         end_basis(s, out, rc == 0);
+}
+
+/* 1: need not wait any more. */
+static int wait_over(struct agent *a, struct signing *s, struct buf *out)
+{
+    if (!s->needless && a->over < s->want->seq)
+        return 0;
+    end_object(s, out);
+    return 1;
 }
 
 int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
@@ -144,6 +188,8 @@ int signing_produce(struct agent *a, struct outgoing *o, struct err *e)
     }
     struct signing *s = o->signing;
     if (s->want) {
+        if (s->waits)
+            return wait_over(a, s, &o->bytes);
         if (s->hash)
             hash_piece(a, s, &o->bytes);
         else

@@ -38,11 +38,13 @@ struct agent {
     int64_t list_credit;       /* bytes of manifest that may still be sent */
     int *lent;                 /* roots of other members, by their number; -1: none */
     size_t lents;
-    uint64_t seq, done, told;  /* operations received, final, reported as final */
+    uint64_t seq, done, told;  /* operations begun, final, reported as final */
+    uint64_t announced, over;  /* operations received, carried out or failed */
     bool local;                /* the coordinator is our parent: descriptors can be passed */
     uint64_t window;           /* bytes that we grant to a channel at first */
     uint64_t literal;          /* bytes of content that came by streams */
     int64_t last_progress;     /* ms */
+    int64_t last_beat;         /* ms */
     enum squeeze_mode squeeze; /* of the bundles that we give */
     unsigned threads;          /* that may work at once */
     struct { int64_t waited, idle; } link; /* ns: until it took more; for something to do */
@@ -78,6 +80,8 @@ int outgoing_credit(struct agent *a, struct frame *f, struct err *e);   /* CREDI
 int outgoing_work(struct agent *a, struct err *e);
 /* Is there something to send for which a channel lacks credit? */
 bool outgoing_starves(struct agent *a);
+/* The patch of the operation that is being carried out asks for more of a signature. 0, or ERR_FORMAT. */
+int outgoing_refine(struct agent *a, const void *request, size_t n, struct err *e);
 void outgoing_free_all(struct agent *a);
 
 /* ---- incoming.c: the target's side ---- */

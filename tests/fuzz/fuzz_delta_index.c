@@ -9,6 +9,7 @@
 #include "object/delta.h"
 
 #define MAX 4096u
+#define FILE_SIZE 50000u
 
 static void hold(int truth)
 {
@@ -66,6 +67,50 @@ static void search(const struct delta_index *x, const uint8_t *data, size_t size
     buf_free(&patch);
 }
 
+/* The file is the signature often enough to have some coarse blocks. */
+struct file {
+    const uint8_t *data;
+    size_t size;
+};
+
+static ssize_t read_file(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
+{
+    const struct file *f = ctx;
+    (void)e;
+    hold(pos + n <= FILE_SIZE);
+    for (size_t i = 0; i < n; i++)
+        ((uint8_t *)p)[i] = f->data[(pos + i) % f->size];
+    return (ssize_t)n;
+}
+
+/* As a coarse signature of a basis that is as long as it can be: a search, a request, and a fine one that lies. */
+static void search_first(const struct delta_index *x, uint64_t basis, const uint8_t *data, size_t size)
+{
+    struct file file = {data, size};
+    struct delta_input in = {read_file, &file};
+    struct delta_finder *f = delta_finder_new(x, basis, &in, 0, FILE_SIZE);
+    struct buf request = {0};
+    struct err e;
+    uint64_t sum = 0;
+    if (!f)
+        return;
+    while (delta_finder_step(f, 1, &e) > 0)
+        ;
+    bool asks = delta_finder_request(f, &request);
+    hold(request.len >= 4 && request.len <= DELTA_RECORD_MAX && asks == (request.len > 4));
+    if (asks) {
+        struct delta_index *fine = delta_finder_index(f);
+        if (delta_index_feed(fine, data, size, &e) == 0 && delta_index_end(fine, &e) == 0)
+            delta_finder_accept(f, fine, &e);
+        delta_index_free(fine);
+    }
+    for (struct delta_stretch s; (s = delta_finder_next(f)).len > 0;)
+        sum += s.len;
+    hold(sum == FILE_SIZE);
+    buf_free(&request);
+    delta_finder_free(f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -82,6 +127,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc == 0 && delta_index_end(x, &e) == 0) {
         hold(size - 1 <= MAX);
         search(x, data, size);
+        uint64_t block = (uint64_t)data[5] << 24 | (uint64_t)data[6] << 16 | (uint64_t)data[7] << 8 | data[8];
+        uint64_t entry = 4u + data[12];
+        search_first(x, (size - 13) / entry * block - data[0] % block, data, size);
     }
     delta_index_free(x);
     return 0;

@@ -9,6 +9,7 @@
 #include "object/delta.h"
 
 #define BASIS 1000u
+#define LONG 80000u /* bytes of the basis that requests are made of */
 
 static void hold(int truth)
 {
@@ -19,7 +20,7 @@ static void hold(int truth)
 struct target {
     uint64_t want, made;
     uint32_t sum;
-    int started;
+    int started, written, refined;
 };
 
 static ssize_t read_basis(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
@@ -31,6 +32,15 @@ static ssize_t read_basis(void *ctx, uint64_t pos, void *p, size_t n, struct err
     if (n > BASIS - pos)
         n = (size_t)(BASIS - pos);
     memset(p, (int)(pos & 255), n);
+    return (ssize_t)n;
+}
+
+static ssize_t read_long(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
+{
+    (void)ctx;
+    (void)e;
+    hold(pos < LONG && n <= LONG - pos);
+    memset(p, (int)(pos >> 10 & 255), n);
     return (ssize_t)n;
 }
 
@@ -50,6 +60,7 @@ static int count(void *ctx, const void *p, size_t n, struct err *e)
     const uint8_t *b = p;
     (void)e;
     hold(n > 0 && n <= t->want - t->made);
+    t->written = 1;
     t->made += n;
     t->started = 1;
     for (size_t i = 0; i < n; i++)
@@ -57,9 +68,36 @@ static int count(void *ctx, const void *p, size_t n, struct err *e)
     return 0;
 }
 
+/* What is requested of a basis of some coarse blocks: it must be signed or refused. */
+static int refine(void *ctx, const void *p, size_t n, struct err *e)
+{
+    struct delta_input in = {read_long, NULL};
+    struct target *t = ctx;
+    struct buf sums = {0};
+    hold(!t->refined && !t->written);
+    t->refined = 1;
+    struct delta_signer *s = delta_signer_new(LONG, LONG, true);
+    int rc;
+    while ((rc = delta_signer_step(s, &in, 1, &sums, e)) > 0)
+        ;
+    hold(rc == 0);
+    sums.len = 0;
+    rc = delta_signer_refine(s, p, n, e);
+    hold(rc == 0 || rc == 1 || rc == ERR_FORMAT);
+    while (rc == 1 && (rc = delta_signer_step(s, &in, 1, &sums, e)) > 0)
+        ;
+    hold(rc == 0 || rc == ERR_FORMAT);
+    hold(sums.len <= 12 + 20 * (LONG / DELTA_BLOCK_MIN + 1));
+    for (size_t i = 0; i < sums.len; i++)
+        t->sum = t->sum * 31 + sums.data[i];
+    buf_free(&sums);
+    delta_signer_free(s);
+    return 0;
+}
+
 static int run(const uint8_t *data, size_t size, size_t piece, struct target *t)
 {
-    static const struct delta_calls calls = {read_basis, keep, count, NULL};
+    static const struct delta_calls calls = {read_basis, keep, count, refine};
     struct err e;
     int rc = 0;
     struct delta_patcher *p = delta_patcher_new(t->want, &calls, t);
