@@ -145,7 +145,7 @@ static int take_records(struct patching *p)
 {
     size_t used = 0;
     int whole = 0;
-    while (!whole) {
+    while (!whole && p->records.len - used >= RECORD_HEAD) {
         struct rd r = rd_of(p->records.data + used, p->records.len - used);
         uint8_t kind = rd_u8(&r);
         uint32_t len = rd_u32(&r);
