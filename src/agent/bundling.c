@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define HEAD 5u /* bytes of a record before its payload */
+#define PIECE (MSG_DATA_MAX - HEAD) /* so that a record fills a frame */
 
 static void put_end(struct buf *out, uint64_t size)
 {
@@ -71,7 +72,7 @@ static void open_file(struct agent *a, struct outgoing *o)
 /* Read straight into the record that it becomes. */
 static void give_piece(struct agent *a, struct outgoing *o)
 {
-    size_t n = o->left < DELTA_RECORD_MAX ? (size_t)o->left : DELTA_RECORD_MAX;
+    size_t n = o->left < PIECE ? (size_t)o->left : PIECE;
     uint8_t *room = buf_room(&o->bytes, HEAD + n);
     ssize_t got = file_read(o->fd, room + HEAD, n);
     if (got < 0 || (size_t)got < n) {

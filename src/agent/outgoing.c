@@ -183,8 +183,10 @@ static int work_channel(struct agent *a, struct outgoing *o, struct err *e)
         n = (size_t)o->credit;
     if (n > 0)
         send_piece(a, o, n);
-    if (o->bytes_sent == o->bytes.len)
-        o->bytes.len = o->bytes_sent = 0;
+    if (o->bytes_sent == o->bytes.len || o->bytes_sent >= MSG_DATA_MAX) {
+        buf_drop(&o->bytes, o->bytes_sent); /* what is left is less than was sent */
+        o->bytes_sent = 0;
+    }
     if (o->bytes.len == 0 && o->finished) {
         message_put_text(&a->out, MSG_DATA_END, o->channel, "");
         o->ended = true;

@@ -8,7 +8,7 @@
 
 static const char magic[8] = "SOSWIRE\n";
 
-#define FILL_BYTES 65536u
+#define FILL_BYTES (256u << 10)
 #define NOISE_BYTES 200u /* of what comes instead of a greeting are quoted */
 #define COMPACT_BYTES (256u << 10)
 
