@@ -39,7 +39,7 @@ static struct incoming *open_channel(struct agent *a, uint16_t channel, struct e
     for (size_t i = 0; i < a->incoming.n; i++)
         if (a->incoming.at[i]->channel == channel)
             return a->incoming.at[i];
-    if (channel == MSG_CHANNEL_LIST || a->incoming.n == AGENT_CHANNELS_MAX) {
+    if (channel == MSG_CHANNEL_LIST || a->incoming.n == MSG_CHANNELS_MAX) {
         err_set(e, ERR_PROTO, "too many channels");
         return NULL;
     }

@@ -25,7 +25,7 @@ static struct outgoing *open_channel(struct agent *a, uint16_t channel, enum out
         o->kind = kind; /* until now there was only credit */
     if (o)
         return o;
-    if (channel == MSG_CHANNEL_LIST || a->outgoing.n == AGENT_CHANNELS_MAX) {
+    if (channel == MSG_CHANNEL_LIST || a->outgoing.n == MSG_CHANNELS_MAX) {
         err_set(e, ERR_PROTO, "too many channels");
         return NULL;
     }

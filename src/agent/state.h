@@ -7,7 +7,6 @@
 #include "store/store.h"
 #include "wire/message.h"
 
-#define AGENT_CHANNELS_MAX 256u
 #define AGENT_WANTED_BYTES_MAX (256u << 20) /* objects that wait to be sent */
 #define AGENT_QUEUE_BYTES_MAX (64u << 20) /* commands that wait; far above what MSG_OPS_MAX allows for */
 
@@ -33,8 +32,8 @@ struct agent {
     bool dry_run, scanned, bye;
     struct command *first, **last;
     size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */
-    struct { struct outgoing *at[AGENT_CHANNELS_MAX]; size_t n; } outgoing;
-    struct { struct incoming *at[AGENT_CHANNELS_MAX]; size_t n; } incoming;
+    struct { struct outgoing *at[MSG_CHANNELS_MAX]; size_t n; } outgoing;
+    struct { struct incoming *at[MSG_CHANNELS_MAX]; size_t n; } incoming;
     int64_t list_credit;       /* bytes of manifest that may still be sent */
     int *lent;                 /* roots of other members, by their number; -1: none */
     size_t lents;

@@ -84,6 +84,7 @@ struct peer {
     bool cursor_end, sends_end, flushed;
     uint64_t sent, done;       /* operations, counted from 1 */
     uint64_t literal;          /* bytes of content that came to it by streams */
+    unsigned shared;           /* channels with several targets that it takes part in */
     uint64_t failed_op;        /* the last one that was told to have failed */
     struct failure {
         struct failure *next;

@@ -31,7 +31,38 @@ static bool streams(const struct run *r, const struct plan_cursor *c, const stru
            !(p->lent >> s->source & 1);
 }
 
-/* A function of the plan alone, so that what sources and targets are told agrees. Returns how many there are. */
+static bool several(uint64_t targets)
+{
+    return targets & (targets - 1);
+}
+
+/* Its number, or 0. */
+static uint16_t find_channel(const struct run *r, unsigned source, const struct stream *s)
+{
+    for (size_t i = 0; i < r->channels; i++)
+        if (r->channel[i].kind == s->kind && r->channel[i].source == source && r->channel[i].targets == s->targets)
+            return (uint16_t)(i + 1);
+    return 0;
+}
+
+_Static_assert(MSG_CHANNELS_MAX > 3 * (PLAN_MEMBERS_MAX - 1), "there is a way from each member to each");
+
+/*
+ * There are more sets of targets than an agent has channels. Each pair of members may need three for itself; what is
+ * left can be shared by several targets, first come, first served. Whoever was refused once is refused ever after.
+ */
+static bool may_share(const struct run *r, unsigned source, const struct stream *s)
+{
+    if (find_channel(r, source, s))
+        return true;
+    unsigned most = MSG_CHANNELS_MAX - 3 * (r->parts - 1);
+    for (unsigned i = 0; i < r->parts; i++)
+        if (((s->targets | 1ull << source) >> i & 1) && r->part[i]->shared >= most)
+            return false;
+    return true;
+}
+
+/* What sources and targets are told must agree: a function of the plan, and of may_share. Returns how many there are. */
 static unsigned step_streams(const struct run *r, const struct plan_cursor *c, const struct plan_step *s,
                              struct stream *out)
 {
@@ -47,6 +78,13 @@ static unsigned step_streams(const struct run *r, const struct plan_cursor *c, c
             out[n++] = (struct stream){0, key == KEY_BUNDLE ? CHANNEL_BUNDLE : CHANNEL_PATCHES, key};
         out[k].targets |= 1ull << t->member;
     }
+    for (unsigned k = 0, all = n; k < all; k++)
+        while (several(out[k].targets) && !may_share(r, s->source, &out[k])) {
+            uint64_t last = out[k].targets & (out[k].targets - 1);
+            out[n] = out[k];
+            out[n++].targets = out[k].targets & ~last;
+            out[k].targets = last;
+        }
     return n;
 }
 
@@ -76,10 +114,12 @@ static void end_channel(struct run *r, uint16_t number, const char *why)
 /* Patches have a second channel, by which the lowest of their targets sends signatures. */
 static uint16_t channel_of(struct run *r, unsigned source, const struct stream *s)
 {
-    for (size_t i = 0; i < r->channels; i++)
-        if (r->channel[i].kind == s->kind && r->channel[i].source == source && r->channel[i].targets == s->targets)
-            return (uint16_t)(i + 1);
-    uint16_t c = new_channel(r, s->kind, source, s->targets);
+    uint16_t c = find_channel(r, source, s);
+    if (c)
+        return c;
+    c = new_channel(r, s->kind, source, s->targets);
+    for (unsigned i = 0; several(s->targets) && i < r->parts; i++)
+        r->part[i]->shared += (s->targets | 1ull << source) >> i & 1;
     if (s->kind == CHANNEL_PATCHES) {
         uint16_t mate = new_channel(r, CHANNEL_SIGNATURES, (unsigned)__builtin_ctzll(s->targets), 1ull << source);
         r->channel[c - 1].mate = mate;

@@ -47,6 +47,7 @@ enum message_type {
 };
 
 #define MSG_CHANNEL_LIST 0 /* the channel of the manifest's credit; bundles have 1 and up */
+#define MSG_CHANNELS_MAX 256u          /* channels on which an agent sends, and as many on which it receives */
 #define MSG_WINDOW (512u * 1024u)      /* bytes of credit that a receiver grants at first */
 #define MSG_WINDOW_FAR (8u << 20)      /* the same where a round trip takes its time */
 #define MSG_DATA_MAX (64u * 1024u)     /* bytes in one DATA frame */

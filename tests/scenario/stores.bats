@@ -100,3 +100,25 @@ teardown() { teardown_world; }
     exits 3 --json a b
     [ "$(jq -r 'select(.event == "error") | .path' <<<"$output" | wc -l)" -gt 40 ]
 }
+
+@test "stores: more sets of members that lack something than there are channels" {
+    local m members=(m0 m1 m2 m3 m4 m5 m6 m7 m8 m9) set
+    mkdir "${members[@]}"
+    for ((set = 1; set < 1024; set++)); do
+        for m in {0..9}; do
+            ((set >> m & 1)) && echo "$set" >"m$m/$set"
+        done
+    done
+    find m? -type f -exec touch -d @1000000000 {} +
+    exits 0 --through "${members[@]}"
+    same "${members[@]}"
+    # Patches take three channels, where bundles take one.
+    for ((set = 1; set < 1024; set++)); do
+        for m in {0..9}; do
+            ((set >> m & 1)) && echo "$set changed" >"m$m/$set"
+        done
+    done
+    exits 0 --through "${members[@]}"
+    same "${members[@]}"
+    grep -q changed m3/1
+}
