@@ -341,23 +341,29 @@ static int attempt(struct run *r, struct err *e)
     return rc;
 }
 
-/* A list that an earlier try has begun must run out before the next can begin. */
+static void drop_blocks(struct peer *p)
+{
+    do
+        drop_current(p);
+    while (take_block(p));
+}
+
+/*
+ * A list that an earlier try has begun must run out before the next can begin; and its credit must come back, since
+ * that is all that the next one has.
+ */
 static int drain_lists(struct run *r, struct err *e)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         struct peer *p = r->part[i];
         p->asked -= p->ask_n; /* not sent: nobody will answer these */
         p->ask_n = 0;
+        drop_blocks(p);
         while (peer_lives(p) && (!p->listed || p->answered < p->asked)) {
-            while (p->current || p->first) {
-                drop_current(p);
-                p->current = p->first;
-                p->first = p->current ? p->current->next : NULL;
-            }
-            p->last = &p->first;
             int rc = peers_turn(r, e);
             if (rc < 0)
                 return rc;
+            drop_blocks(p);
         }
     }
     return 0;

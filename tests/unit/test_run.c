@@ -516,13 +516,81 @@ static int takes_nothing_away(int fd, void *peer)
     return serve_confined(fd, peer, (struct agent_options){.no_delete = true});
 }
 
+/* ---- a second one, in the place of b ---- */
+
+static int lists_no_further(int fd, void *peer)
+{
+    (void)peer;
+    struct manifest_totals t = {.entries = 1};
+    struct fake f;
+    fake_open(&f, fd);
+    fake_opened(&f);
+    fake_scanned(&f, &t);
+    fake_await(&f, MSG_LIST);
+    message_put_listing(&f.out, false);
+    return fake_end(&f);
+}
+
+/* All of its manifest has come when b is given up. When it is asked again there must be credit again. */
+static int lists_all_that_it_may(int fd, void *peer)
+{
+    (void)peer;
+    static const struct manifest_head head = {.algo = DIGEST_XXH3_128};
+    static const uint8_t rest[MSG_WINDOW];
+    struct manifest_totals t = {.entries = 2};
+    struct fake f;
+    struct err e;
+    struct frame m;
+    int64_t credit = 0;
+    const struct entry dir = {.path = "z", .path_len = 1, .kind = ENTRY_DIR, .mode = 0755};
+    const void *block = NULL;
+    size_t len = 0;
+    int file = memfd_create("manifest", 0);
+    struct manifest_writer *w = manifest_writer_new(file, &head);
+    struct manifest_head as_read;
+    if (manifest_writer_put(w, &dir, &e) < 0 || manifest_writer_end(w, &t, &e) < 0)
+        return 5;
+    struct manifest_reader *r = manifest_reader_new(file, &as_read, &e);
+    if (!r || manifest_reader_raw(r, &block, &len, &t, &e) <= 0)
+        return 6;
+    fake_open(&f, fd);
+    fake_opened(&f);
+    fake_scanned(&f, &t);
+    for (int lists = 0; lists < 2 || credit <= 0;) {
+        uint64_t n;
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        message_put_progress(&f.out, &(struct message_progress){0, 0});
+        wire_out_flush(&f.out);
+        if (poll(&p, 1, 100) > 0 && wire_in_fill(&f.in) <= 0)
+            return 3;
+        while (wire_in_frame(&f.in, &m, &e) > 0) {
+            if (m.type == MSG_CREDIT && message_get_number(&m, &n, &e) == 0)
+                credit += (int64_t)n;
+            if (m.type != MSG_LIST || ++lists > 1)
+                continue;
+            message_put_listing(&f.out, false);
+            wire_out_frame(&f.out, MSG_BLOCK, 0, block, len);
+            wire_out_frame(&f.out, MSG_BLOCK, 0, rest, sizeof rest);
+            message_put_totals(&f.out, MSG_LIST_END, &t);
+            credit -= (int64_t)(len + sizeof rest);
+        }
+    }
+    char *command = mem_printf("touch %s/credit", world);
+    int rc = system(command);
+    free(command);
+    return rc == 0 ? 2 : 4;
+}
+
 /* ---- the world around them ---- */
 
+static int (*another)(int fd, void *peer); /* for b; NULL: it is real */
 static int (*the_fake)(int fd, void *peer);
 
 static int body(int fd, void *ctx)
 {
     const struct peer *p = ctx;
+    if (another && strcmp(p->member->name, "b") == 0)
+        return another(fd, ctx);
     return strcmp(p->member->name, "fake") == 0 ? the_fake(fd, ctx) : peer_serve_local(fd, ctx);
 }
 
@@ -791,6 +859,16 @@ static void cut_at_every_point(void **state)
     shell("diff -r -x .sos-sync %1$s/a %1$s/b && diff -r -x .sos-sync %1$s/a %1$s/fake");
 }
 
+static void test_credit_for_another_list(void **state)
+{
+    (void)state;
+    the_fake = lists_all_that_it_may;
+    another = lists_no_further;
+    assert_int_equal(run_world(false, 1), SOS_PARTIAL);
+    another = NULL;
+    shell("rm %1$s/credit");
+}
+
 /* It gives what it has and takes nothing; the others are in step, and a dry run says so beforehand. */
 static void test_reads_only(void **state)
 {
@@ -888,6 +966,7 @@ int main(void)
         TEST(dies_in_a_difference), TEST(copy_is_cut),
         cmocka_unit_test_setup_teardown(a_difference_is_cheap, make_world, remove_world),
         TEST(reads_only), TEST(takes_nothing_away),
+        TEST(credit_for_another_list),
         cmocka_unit_test_setup_teardown(cut_at_every_point, make_world, remove_world),
     };
     counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
