@@ -108,7 +108,7 @@ static int await(struct agent *a, bool block)
     return n;
 }
 
-/* Who is long busy with what he sends has nothing to tell meanwhile. */
+/* By the clock: who is long busy with what he sends, or gets bytes slowly, never waits so long at a time. */
 static bool beat(struct agent *a)
 {
     int64_t now = clock_mono_ms();
@@ -131,8 +131,8 @@ int agent_pump(struct agent *a, bool wait, struct err *e)
             return rc;
     }
     int n = await(a, block);
-    if (n == 0 && block)
-        message_put_progress(&a->out, &(struct message_progress){0, 0});
+    if (block)
+        beat(a);
     if (n <= 0)
         return n < 0 && errno != EINTR ? err_sys(e, "poll") : 0;
     ssize_t got = wire_in_fill(&a->in);
@@ -539,6 +539,7 @@ int agent_serve(int in, int out, const struct agent_options *options, struct err
     struct agent *a = mem_zalloc(sizeof *a);
     a->options = options;
     a->last = &a->first;
+    a->last_beat = clock_mono_ms();
     wire_in_init(&a->in, in);
     a->in.socket = a->in.socket && options->local; /* a socket to some login server passes no descriptors */
     wire_out_init(&a->out, out);

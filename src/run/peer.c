@@ -188,6 +188,9 @@ static int take_input(struct peer *p, struct err *e)
         n = 0; /* it ended without reading all that we said */
     if (n < 0)
         return errno == EAGAIN ? 0 : err_sys(e, "reading from its agent");
+    /* A large message may take long where the link is slow or limited. But who has not opened its store must get on. */
+    if (n > 0 && p->state > PEER_OPENING)
+        p->heard = clock_mono_ms();
     p->hung_up = n == 0;
     if (n == 0)
         return p->in.greeted || !p->remote ? err_set(e, ERR_PROTO, "%s", p->remote ? "the connection was lost" :

@@ -36,7 +36,7 @@ struct peer {
     struct link link;
     struct wire_in in;
     struct wire_out out;
-    int64_t heard;             /* ms: when its last whole message came */
+    int64_t heard;             /* ms: when it was last known to be alive */
     bool remote;               /* on another machine, or reached as if it were */
     bool hung_up;              /* its side of the link has ended: the child is about to */
     struct remote_words *words; /* what came on its standard error; NULL for local ones */

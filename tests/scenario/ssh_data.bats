@@ -366,6 +366,16 @@ resumes() {
     [ "$took" -ge 1500 ] || { echo "2 MB at 1 MB/s in $took ms"; return 1; }
 }
 
+@test "data: a member is not silent because --bwlimit lets little through" {
+    by_script
+    noise a/big 60000
+    exits 0 --no-compress --bwlimit 16 --timeout 2 a "h:$PWD/b"
+    same a b
+    noise b/more 60000
+    exits 0 --no-compress --bwlimit 16 --timeout 2 a "h:$PWD/b"
+    same a b
+}
+
 @test "data: --bwlimit that means nothing is an error in usage" {
     local rate
     for rate in '' x -1 1Q 1.5.5; do exits 1 --bwlimit "$rate" a b; done

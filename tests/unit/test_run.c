@@ -531,6 +531,34 @@ static int lists_no_further(int fd, void *peer)
     return fake_end(&f);
 }
 
+static int touch(const char *name)
+{
+    char *path = mem_printf("%s/%s", world, name);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    free(path);
+    return fd < 0 ? 4 : 2;
+}
+
+/* Its link is so slow that one message takes longer than it may be silent. */
+static int scanned_slowly(int fd, void *peer)
+{
+    (void)peer;
+    struct manifest_totals t = {.entries = 1};
+    struct message_scanned m = {.totals = t};
+    struct fake f;
+    fake_open(&f, fd);
+    fake_opened(&f);
+    fake_await(&f, MSG_SCAN);
+    message_put_scanned(&f.out, &m);
+    for (size_t i = 0; i < f.out.buf.len; i++) {
+        poll(NULL, 0, 50);
+        if (write(fd, f.out.buf.data + i, 1) != 1)
+            return 3;
+    }
+    fake_await(&f, MSG_LIST);
+    return touch("scanned");
+}
+
 /* All of its manifest has come when b is given up. When it is asked again there must be credit again. */
 static int lists_all_that_it_may(int fd, void *peer)
 {
@@ -575,10 +603,7 @@ static int lists_all_that_it_may(int fd, void *peer)
             credit -= (int64_t)(len + sizeof rest);
         }
     }
-    char *command = mem_printf("touch %s/credit", world);
-    int rc = system(command);
-    free(command);
-    return rc == 0 ? 2 : 4;
+    return touch("credit");
 }
 
 /* ---- the world around them ---- */
@@ -859,6 +884,14 @@ static void cut_at_every_point(void **state)
     shell("diff -r -x .sos-sync %1$s/a %1$s/b && diff -r -x .sos-sync %1$s/a %1$s/fake");
 }
 
+static void test_slow_link(void **state)
+{
+    (void)state;
+    the_fake = scanned_slowly;
+    assert_int_equal(run_world(false, 1), SOS_PARTIAL);
+    shell("rm %1$s/scanned");
+}
+
 static void test_credit_for_another_list(void **state)
 {
     (void)state;
@@ -966,7 +999,7 @@ int main(void)
         TEST(dies_in_a_difference), TEST(copy_is_cut),
         cmocka_unit_test_setup_teardown(a_difference_is_cheap, make_world, remove_world),
         TEST(reads_only), TEST(takes_nothing_away),
-        TEST(credit_for_another_list),
+        TEST(slow_link), TEST(credit_for_another_list),
         cmocka_unit_test_setup_teardown(cut_at_every_point, make_world, remove_world),
     };
     counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
