@@ -128,7 +128,8 @@ static int take_rate(struct options *o, const struct row *row, const char *value
     if (num_size(value, 1024, &v, NULL) < 0)
         return err_set(e, ERR_USAGE, "--%s \"%s\": allowed is a number of KiB a second, or one with K, M or G behind it; "
                        "0 is no limit", row->name, value);
-    *(unsigned long long *)field(o, row) = v;
+    /* Less than a byte is little, not no limit. */
+    *(unsigned long long *)field(o, row) = v == 0 && strpbrk(value, "123456789") ? 1 : v;
     return 0;
 }
 
@@ -399,6 +400,7 @@ void options_free(struct options *o)
     free(o->rule);
     free(o->group.item);
     free(o->adopt.item);
+    free(o->identity.item);
     filter_free(o->filter);
     *o = (struct options){0};
 }
