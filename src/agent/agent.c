@@ -265,12 +265,41 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+static int do_have(struct agent *a, struct frame *f, struct err *e)
+{
+    size_t n;
+    int rc = message_get_have(f, a->digests, &n, e);
+    if (rc == 0)
+        rc = a->store->ops->have(a->store, a->digests, n, a->had, e);
+    if (rc == 0)
+        message_put_had(&a->out, a->had, n);
+    return rc;
+}
+
+/* There are as many questions as objects, and a list may wait long: they must not pile up behind it. */
+static int answer_meanwhile(struct agent *a, struct err *e)
+{
+    int rc = 0;
+    while (rc == 0 && a->first && a->first->type == MSG_HAVE) {
+        struct command *c = dequeue(a);
+        struct frame f = {c->type, c->channel, rd_of(c->body, c->len)};
+        rc = do_have(a, &f, e);
+        free(c);
+        if (rc == 0 && wire_out_waiting(&a->out) >= OUT_ENOUGH)
+            rc = agent_flush(a, e);
+    }
+    return rc;
+}
+
 /* One piece of a listing, as soon as there is credit. 0 or an error. */
 static int send_piece(struct agent *a, uint8_t type, const void *p, size_t n, struct err *e)
 {
     int rc = 0;
-    while (a->list_credit <= 0 && rc == 0)
-        rc = agent_pump(a, true, e);
+    while (a->list_credit <= 0 && rc == 0) {
+        rc = answer_meanwhile(a, e);
+        if (rc == 0)
+            rc = agent_pump(a, true, e);
+    }
     if (rc < 0)
         return rc;
     wire_out_frame(&a->out, type, 0, p, n);
@@ -350,17 +379,6 @@ static int do_list(struct agent *a, struct frame *f, struct err *e)
         rc = list_whole(a, &now, e);
     if (rc == 0)
         message_put_totals(&a->out, MSG_LIST_END, &now);
-    return rc;
-}
-
-static int do_have(struct agent *a, struct frame *f, struct err *e)
-{
-    size_t n;
-    int rc = message_get_have(f, a->digests, &n, e);
-    if (rc == 0)
-        rc = a->store->ops->have(a->store, a->digests, n, a->had, e);
-    if (rc == 0)
-        message_put_had(&a->out, a->had, n);
     return rc;
 }
 

@@ -668,7 +668,10 @@ static void what_is_had(void **state)
     assert_int_equal(message_get_scanned(&f, &scanned, &e), 0);
     assert_int_equal(scanned.partials, 1);
     assert_int_equal(scanned.totals.objects, 1);
+    /* Also while a list waits for credit. */
+    message_put_list(&s->out, &(struct message_list){0});
     message_put_have(&s->out, d, 3);
+    assert_int_equal(next(s).type, MSG_LISTING);
     f = next(s);
     assert_int_equal(message_get_had(&f, have, &n, &e), 0);
     assert_int_equal(n, 3);
