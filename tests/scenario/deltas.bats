@@ -144,6 +144,31 @@ travels() {
     [ "$(summary wire_bytes <<<"$output")" -le 100000 ]
 }
 
+@test "deltas: a large file that was interrupted goes on, and is searched for the rest" {
+    local literal
+    command -v stdbuf >/dev/null || skip "no stdbuf"
+    spread b
+    printf '#!/bin/sh\nshift\nexec "$@"\n' >rsh
+    printf '#!/bin/sh\nshift\nstdbuf -o0 head -c 6000000 | "$@"\n' >rsh-breaks # in the middle of what is new
+    chmod +x rsh rsh-breaks
+    { slice old 0 5000000; noise 12000000; slice old 5000000 $SIZE; } >a/f
+    edit a/f 30000000 3000
+    EXTRA=(--rsh "$PWD/rsh-breaks" --remote-command "$SOS_SYNC" --no-compress)
+    ends "2 3" a "far:$PWD/b"
+    cmp b/f old
+    EXTRA=(--rsh "$PWD/rsh" --remote-command "$SOS_SYNC")
+    for _ in {1..100}; do # the far agent may still hold the lock
+        ends "0 3 5" --json a "far:$PWD/b"
+        [ "$got" != 0 ] || break
+        read -rt 0.1 <> <(:) || true
+    done
+    cmp a/f b/f
+    literal=$(summary literal_bytes <<<"$output")
+    [ "$literal" -le 8000000 ] || { echo "literal $literal"; return 1; }
+    EXTRA=()
+    idle a b
+}
+
 # ---- when something fails, nobody waits for ever ----
 
 # broken CALL PATH: far members are those for whom this system call fails on that file, from the first time on.
