@@ -17,7 +17,7 @@
 
 #define STRETCH ((uint64_t)8 << 20) /* bytes of the file that a thread searches in a step, at least */
 #define STRETCH_BLOCKS 4u           /* and blocks */
-#define READ_PIECE ((size_t)1 << 20)
+#define READ_PIECE ((size_t)512 << 10)
 #define PAUSE_MIN ((uint64_t)16 << 20)
 #define PAUSE_MAX ((uint64_t)1 << 30)
 #define MATCHES_MAX (1u << 20) /* 24 MiB: more is not found */
@@ -39,7 +39,6 @@ struct stretch {
     uint64_t at, end; /* of the file: judged up to; to be judged */
     uint64_t literal;
     struct matches found;
-    uint8_t *piece;
     int rc;
     struct err e;
 };
@@ -116,7 +115,6 @@ struct delta_finder *delta_finder_new(const struct delta_index *coarse, uint64_t
                                .pause = PAUSE_MIN, .next_at = from};
     for (unsigned i = 0; i < 2; i++) {
         f->stretch[i].finder = f;
-        f->stretch[i].piece = mem_alloc(READ_PIECE);
         delta_search_init(&f->stretch[i].search, coarse, &sink, &f->stretch[i]);
         f->stretch[i].search.leaps = true;
     }
@@ -129,7 +127,6 @@ void delta_finder_free(struct delta_finder *f)
         return;
     for (unsigned i = 0; i < 2; i++) {
         delta_search_free(&f->stretch[i].search);
-        free(f->stretch[i].piece);
         free(f->stretch[i].found.at);
     }
     free(f->found.at);
@@ -145,12 +142,12 @@ static int read_more(struct stretch *s)
     size_t n = f->to - pos < READ_PIECE ? (size_t)(f->to - pos) : READ_PIECE;
     if (n == 0)
         return 0;
-    ssize_t got = f->in.read(f->in.ctx, pos, s->piece, n, &s->e);
+    ssize_t got = f->in.read(f->in.ctx, pos, delta_search_room(&s->search, n), n, &s->e);
     if (got < 0)
         return (int)got;
     if ((size_t)got != n)
         return err_set(&s->e, ERR_CHANGED, "it became shorter meanwhile");
-    delta_search_add(&s->search, s->piece, n);
+    s->search.window.len += n;
     return 1;
 }
 

@@ -209,7 +209,8 @@ static int take_head(struct delta_patcher *p, struct err *e)
         return err_set(e, ERR_FORMAT, "patch with an unknown record (%u)", kind);
     if (len == 0 || len > DELTA_RECORD_MAX || (number && len != 8))
         return err_set(e, ERR_FORMAT, "patch with a record %u of %u bytes", kind, len);
-    if (p->ended || (kind == DELTA_KEEP && p->begun) || (kind == DELTA_REFINE && p->no_refine) || (kind == DELTA_DELTA && p->state == CLOSED) ||
+    if (p->ended || (kind == DELTA_KEEP && p->begun) || (kind == DELTA_REFINE && p->no_refine) ||
+        (kind == DELTA_DELTA && p->state == CLOSED) ||
         (kind != DELTA_DELTA && kind != DELTA_FAILED && p->state != CLOSED))
         return err_set(e, ERR_FORMAT, "patch with a record %u out of order", kind);
     if (kind == DELTA_RAW && len > p->want - p->made)

@@ -31,14 +31,21 @@ void delta_search_reset(struct delta_search *s)
     s->dropped = s->at = s->window.len = s->ahead_n = 0;
 }
 
-void delta_search_add(struct delta_search *s, const void *p, size_t n)
+uint8_t *delta_search_room(struct delta_search *s, size_t n)
 {
     if (s->at > s->window.len / 2) {
         buf_drop(&s->window, s->at);
         s->dropped += s->at;
         s->at = 0;
     }
-    buf_put(&s->window, p, n);
+    return buf_room(&s->window, n);
+}
+
+void delta_search_add(struct delta_search *s, const void *p, size_t n)
+{
+    if (n)
+        memcpy(delta_search_room(s, n), p, n);
+    s->window.len += n;
 }
 
 void delta_search_skip(struct delta_search *s, size_t n)

@@ -42,6 +42,8 @@ void delta_search_free(struct delta_search *s);
 /* What comes next has nothing to do with what came before. The window must be judged, or is forgotten. */
 void delta_search_reset(struct delta_search *s);
 void delta_search_add(struct delta_search *s, const void *p, size_t n);
+/* The same where the caller writes up to n bytes there itself, and adds what he wrote to window.len. */
+uint8_t *delta_search_room(struct delta_search *s, size_t n);
 /* Bytes of the window leave it unjudged: the caller has dealt with them. */
 void delta_search_skip(struct delta_search *s, size_t n);
 /* 1: has judged some bytes, of which at most `most` one by one. 0: more are needed, or s->ending and few are left. */

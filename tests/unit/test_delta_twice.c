@@ -461,7 +461,8 @@ static void random_mutations(void **state)
     (void)state;
     uint64_t seed = 54321;
     for (int turn = 0; turn < 40; turn++) {
-        struct buf b = random_bytes(1 + next_random(&seed) % (turn % 20 ? MIB / 2 : 20 * MIB), next_random(&seed)), want = {0};
+        size_t most = turn % 20 ? MIB / 2 : 20 * MIB;
+        struct buf b = random_bytes(1 + next_random(&seed) % most, next_random(&seed)), want = {0};
         for (int part = 0; part < 12; part++) {
             uint64_t r = next_random(&seed);
             size_t at = r % b.len, n = next_random(&seed) % (turn % 20 ? 100000 : 4000000);
