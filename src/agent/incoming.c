@@ -18,6 +18,7 @@
 struct incoming {
     struct agent *agent;
     uint16_t channel;
+    enum reader { READER_NONE, READER_BUNDLE, READER_PATCHES, READER_SIGNATURES } reader;
     struct buf data;       /* arrived */
     size_t last;           /* where the last run begins in it */
     size_t waiting;        /* bytes in it for which no credit was granted yet */
@@ -47,6 +48,19 @@ static struct incoming *open_channel(struct agent *a, uint16_t channel, struct e
     in->agent = a;
     in->channel = channel;
     a->incoming.at[a->incoming.n++] = in;
+    return in;
+}
+
+/* Each reader goes on pointing into what it was handed: two of them would take it from under each other. */
+static struct incoming *open_for(struct agent *a, uint16_t channel, enum reader reader, struct err *e)
+{
+    struct incoming *in = open_channel(a, channel, e);
+    if (in && in->reader != READER_NONE && in->reader != reader) {
+        err_set(e, ERR_PROTO, "channel %u is used for another kind of stream", channel);
+        return NULL;
+    }
+    if (in)
+        in->reader = reader;
     return in;
 }
 
@@ -186,7 +200,7 @@ static ssize_t pull(void *ctx, const void **p, struct err *e)
 
 int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
 {
-    struct incoming *in = open_channel(a, channel, e);
+    struct incoming *in = open_for(a, channel, READER_SIGNATURES, e);
     if (!in)
         return e->code;
     grant_first(in);
@@ -196,7 +210,7 @@ int incoming_expect(struct agent *a, uint16_t channel, struct err *e)
 int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n)
 {
     struct err why;
-    struct incoming *in = open_channel(a, channel, &why);
+    struct incoming *in = open_for(a, channel, READER_SIGNATURES, &why);
     if (!in || in->broken)
         return -1;
     if (rd_left(&in->runs) == 0 && !take_runs(in))
@@ -362,7 +376,7 @@ static int take_file(struct agent *a, struct incoming *in, struct store_op *op, 
 
 int incoming_apply(struct agent *a, uint16_t channel, struct store_op *op, bool patch, struct err *e)
 {
-    struct incoming *in = open_channel(a, channel, e);
+    struct incoming *in = open_for(a, channel, patch ? READER_PATCHES : READER_BUNDLE, e);
     struct err why;
     if (!in)
         return e->code;
