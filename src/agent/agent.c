@@ -518,6 +518,10 @@ static int serve(struct agent *a, struct err *e)
         }
         rc = run_command(a, c, e);
         free(c);
+        if (rc == 0 && a->lost.code < 0) {
+            *e = a->lost;
+            rc = a->lost.code;
+        }
         if (a->done > a->told) {
             message_put_done(&a->out, a->done, a->literal);
             a->told = a->done;

@@ -192,8 +192,10 @@ static ssize_t pull(void *ctx, const void **p, struct err *e)
         if (in->ended)
             return 0;
         int rc = agent_pump(in->agent, true, e);
-        if (rc < 0)
+        if (rc < 0) {
+            in->agent->lost = *e;
             return rc;
+        }
     }
     return give(in, p, e);
 }

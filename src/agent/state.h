@@ -30,6 +30,7 @@ struct agent {
     int scratch;               /* for the store, until it takes it; 0: none */
     bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
     bool dry_run, scanned, bye;
+    struct err lost;           /* code 0; or why there is no going on, found out while content was waited for */
     struct command *first, **last;
     size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */
     struct { struct outgoing *at[MSG_CHANNELS_MAX]; size_t n; } outgoing;
