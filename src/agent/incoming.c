@@ -136,9 +136,11 @@ static void grant_again(struct incoming *in, uint64_t n)
 {
     uint64_t most = in->agent->window, more = 0;
     in->taken += n;
-    if (in->taken >= in->window && in->window < most) {
+    bool room = in->agent->windows + in->window <= AGENT_WINDOWS_MAX;
+    if (in->taken >= in->window && in->window < most && room) {
         more = in->window < most - in->window ? in->window : most - in->window;
         in->window += more;
+        in->agent->windows += more;
         in->taken = 0;
     }
     grant(in, n + more);
@@ -146,8 +148,10 @@ static void grant_again(struct incoming *in, uint64_t n)
 
 static void grant_first(struct incoming *in)
 {
-    if (in->granted == 0)
-        grant(in, in->window = MSG_WINDOW);
+    if (in->granted > 0)
+        return;
+    grant(in, in->window = MSG_WINDOW);
+    in->agent->windows += MSG_WINDOW;
 }
 
 /* What waits becomes runs to be given, and as much may come again. False: nothing waits. */

@@ -16,6 +16,8 @@
 #define SIGNATURE_MAX ((uint64_t)DELTA_BLOCKS_MAX * 36 + 12) /* bytes: the longest sums of the most blocks */
 
 struct patching {
+    struct agent *agent;
+    size_t indexed;              /* bytes of signatures that are held, as the agent counts them */
     struct wanted *want;         /* being worked on; NULL: none */
     /* For the signature; the partial with our beginning; with the coarse signature; for the fine one; the patch. */
     enum { WAITS, COMPARES, SEARCHES, WAITS_AGAIN, SENDS } phase;
@@ -38,11 +40,21 @@ struct patching {
     uint8_t piece[OUTGOING_PIECE];
 };
 
+/* False: all channels together hold more signatures than we have room for. */
+static bool count_indexes(struct patching *p)
+{
+    size_t now = (p->index ? delta_index_memory(p->index) : 0) + (p->fine ? delta_index_memory(p->fine) : 0);
+    p->agent->indexed += now - p->indexed;
+    p->indexed = now;
+    return p->agent->indexed <= AGENT_INDEX_BYTES_MAX;
+}
+
 static void drop_index(struct patching *p)
 {
     if (p->index)
         delta_index_free(p->index);
     p->index = NULL;
+    count_indexes(p);
 }
 
 static void drop_fine(struct patching *p)
@@ -50,6 +62,7 @@ static void drop_fine(struct patching *p)
     if (p->fine)
         delta_index_free(p->fine);
     p->fine = NULL;
+    count_indexes(p);
 }
 
 static void end_object(struct patching *p)
@@ -81,7 +94,7 @@ static int take_coarse(struct patching *p, struct rd *body)
     struct err ignored;
     p->coarse = true;
     p->basis = rd_u64(body);
-    if (p->index && (!rd_done(body) || delta_index_end(p->index, &ignored) < 0))
+    if (p->index && (!rd_done(body) || delta_index_end(p->index, &ignored) < 0 || !count_indexes(p)))
         drop_index(p);
     return 1;
 }
@@ -104,14 +117,14 @@ static int take_record(struct patching *p, uint8_t kind, struct rd *body)
     case SIGNATURE_BYTES:
         if (!p->index)
             p->index = delta_index_new(SIGNATURE_MAX);
-        if (delta_index_feed(p->index, body->p, rd_left(body), &ignored) < 0)
+        if (delta_index_feed(p->index, body->p, rd_left(body), &ignored) < 0 || !count_indexes(p))
             drop_index(p);
         return 0;
     case SIGNATURE_VOID:
         drop_index(p);
         return 0;
     default:
-        if (p->index && delta_index_end(p->index, &ignored) < 0)
+        if (p->index && (delta_index_end(p->index, &ignored) < 0 || !count_indexes(p)))
             drop_index(p);
         p->unended = false;
         return 1;
@@ -123,7 +136,7 @@ static int take_fine(struct patching *p, uint8_t kind, struct rd *body)
 {
     struct err ignored;
     if (kind == SIGNATURE_BYTES) {
-        if (p->fine && delta_index_feed(p->fine, body->p, rd_left(body), &ignored) < 0)
+        if (p->fine && (delta_index_feed(p->fine, body->p, rd_left(body), &ignored) < 0 || !count_indexes(p)))
             drop_fine(p);
         return 0;
     }
@@ -332,6 +345,7 @@ int patching_produce(struct agent *a, struct outgoing *o, struct err *e)
     (void)e;
     if (!o->patching) {
         o->patching = mem_zalloc(sizeof *o->patching);
+        o->patching->agent = a;
         o->patching->fd = -1;
     }
     struct patching *p = o->patching;

@@ -8,6 +8,8 @@
 #include "wire/message.h"
 
 #define AGENT_WANTED_BYTES_MAX (256u << 20) /* objects that wait to be sent */
+#define AGENT_INDEX_BYTES_MAX ((size_t)256 << 20) /* signatures that were sent to us, with what they take to be used */
+#define AGENT_WINDOWS_MAX ((uint64_t)160 << 20) /* bytes that may be out on all channels; that which all have at first fits */
 #define AGENT_QUEUE_BYTES_MAX (64u << 20) /* commands that wait; far above what MSG_OPS_MAX allows for */
 
 /* A command that has arrived but was not yet carried out. */
@@ -33,6 +35,7 @@ struct agent {
     struct err lost;           /* code 0; or why there is no going on, found out while content was waited for */
     struct command *first, **last;
     size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */
+    size_t indexed;            /* bytes of signatures that are held */
     struct { struct outgoing *at[MSG_CHANNELS_MAX]; size_t n; } outgoing;
     struct { struct incoming *at[MSG_CHANNELS_MAX]; size_t n; } incoming;
     int64_t list_credit;       /* bytes of manifest that may still be sent */
@@ -41,7 +44,8 @@ struct agent {
     uint64_t seq, done, told;  /* operations begun, final, reported as final */
     uint64_t announced, over;  /* operations received, carried out or failed */
     bool local;                /* the coordinator is our parent: descriptors can be passed */
-    uint64_t window;           /* bytes that we grant to a channel at first */
+    uint64_t window;           /* bytes to which that what we grant a channel may grow */
+    uint64_t windows;          /* bytes that we have granted all of them, and that may be out at once */
     uint64_t literal;          /* bytes of content that came by streams */
     int64_t last_progress;     /* ms */
     int64_t last_beat;         /* ms */

@@ -113,7 +113,7 @@ void delta_index_free(struct delta_index *x);      /* NULL is fine */
 int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err *e); /* ERR_FORMAT */
 /* All has come. After it the index never changes, and many makers (and threads) may share it. */
 int delta_index_end(struct delta_index *x, struct err *e);
-size_t delta_index_memory(const struct delta_index *x); /* bytes held */
+size_t delta_index_memory(const struct delta_index *x); /* bytes held, by it and by a maker that uses it */
 
 /* ---- source: the first search of a large file ---- */
 

@@ -34,7 +34,7 @@ void delta_index_free(struct delta_index *x)
 
 size_t delta_index_memory(const struct delta_index *x)
 {
-    size_t n = sizeof *x + x->raw.cap + x->ranges.n * sizeof *x->ranges.at;
+    size_t n = sizeof *x + x->raw.cap + x->ranges.n * sizeof *x->ranges.at + 2 * (size_t)x->shape.block;
     if (x->table)
         n += ((1u << x->bits) + PROBES) * sizeof *x->table + ((size_t)1 << x->filter_bits >> 3);
     return n;
