@@ -51,6 +51,24 @@ static void test_no_burst(void **state)
     assert_true(rate_room(&r, 3600 * 1000) <= (1 << 20) / 8);
 }
 
+/* Whoever goes to sleep for as long as he is told is not woken for every byte, and misses nothing. */
+static void test_few_awakenings(void **state)
+{
+    (void)state;
+    struct rate r;
+    unsigned turns = 0;
+    uint64_t sum = 0;
+    rate_init(&r, 1 << 20, 0);
+    for (int64_t now = 0; now < 10000; turns++) {
+        size_t n = rate_room(&r, now);
+        rate_take(&r, n);
+        sum += n;
+        now += rate_wait_ms(&r);
+    }
+    assert_true(turns < 2000);
+    assert_true(sum > 10u * (1 << 20) * 99 / 100);
+}
+
 /* Who took too much pays it back. */
 static void test_debt(void **state)
 {
@@ -97,7 +115,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_limit), cmocka_unit_test(test_holds),      cmocka_unit_test(test_no_burst),
-        cmocka_unit_test(test_debt),     cmocka_unit_test(test_clock_back), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_few_awakenings), cmocka_unit_test(test_debt),     cmocka_unit_test(test_clock_back), cmocka_unit_test(test_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
