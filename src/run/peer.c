@@ -147,13 +147,17 @@ static bool any_remote(const struct run *r)
     return false;
 }
 
+void peer_bye(struct peer *p)
+{
+    if (!peer_lives(p))
+        return;
+    wire_out_frame(&p->out, MSG_BYE, 0, NULL, 0);
+    wire_out_flush(&p->out);
+}
+
 void peer_free(struct peer *p, bool patient)
 {
     char why[256];
-    if (peer_lives(p) && patient) {
-        wire_out_frame(&p->out, MSG_BYE, 0, NULL, 0);
-        wire_out_flush(&p->out);
-    }
     link_close(&p->link, patient && peer_lives(p), why, sizeof why);
     if (p->cursor)
         plan_cursor_free(p->cursor);

@@ -170,7 +170,9 @@ static inline bool peer_refuses(const struct peer *p, const struct plan_target *
 }
 /* Gives a member up: tells it, kills its agent, the run goes on without it. */
 void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void peer_free(struct peer *p, bool patient);
+/* Says goodbye, so that its agent ends by itself while we wait for others. */
+void peer_bye(struct peer *p);
+void peer_free(struct peer *p, bool patient); /* patient: waits for an agent that was told goodbye; else kills it */
 void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* One turn of the poll loop: all peers read from and written to, silence noticed, progress told. ERR_INTERRUPTED when a signal asked us to end. */

@@ -137,6 +137,8 @@ static int run_once(struct run *r, struct err *e)
 static void release(struct run *r, bool patient)
 {
     report_end(r);
+    for (size_t i = 0; patient && i < r->peers; i++)
+        peer_bye(&r->peer[i]);
     for (size_t i = 0; i < r->peers; i++) {
         compare_free(&r->peer[i]);
         peer_free(&r->peer[i], patient);
