@@ -130,7 +130,9 @@ static enum scan_verdict local_change(const struct scan_judge *j, struct entry *
         uint64_t own = e ? version_count(&e->version, &j->self) : 0;
         count = own > count ? own : count;
     }
-    return version_set(&seen->version, &j->self, count + 1) < 0 ? SCAN_FULL : SCAN_FINE;
+    /* A count that came round to 0 would make this change older than all it follows, and lose it. */
+    bool full = count == UINT64_MAX || version_set(&seen->version, &j->self, count + 1) < 0;
+    return full ? SCAN_FULL : SCAN_FINE;
 }
 
 enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *seen,

@@ -101,7 +101,7 @@ static void complete(struct scan_out *o, const struct history_at *at)
     if (verdict == SCAN_DAMAGED)
         damaged(o, o->now.path);
     if (verdict == SCAN_FULL) {
-        scan_out_problem(o, o->now.path, "was changed by too many members", 0);
+        scan_out_problem(o, o->now.path, "was changed by too many members, or too often, for its version to be counted on", 0);
         scan_judge_unknown(&o->now, at);
     }
     compare(o, &o->now, at->recorded);

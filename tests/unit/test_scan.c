@@ -387,6 +387,27 @@ static void test_dropped_and_floor(void **state)
     assert_true(w->report.changed);
 }
 
+/* B5: a peer may have made our own counter the highest there is. A change must not become older than what it follows. */
+static void test_count_at_its_end(void **state)
+{
+    struct world *w = *state;
+    put_file(w, "f", "one");
+    scan(w);
+    version_set(&get(w, "f")->version, &self, UINT64_MAX);
+    rerecord(w);
+    put_file(w, "f", "more");
+    scan(w);
+    assert_int_equal(w->problems, 1);
+    assert_true(get(w, "f")->flags & ENTRY_UNKNOWN);
+    assert_true(own(w, "f") == UINT64_MAX);
+    assert_int_equal(unlinkat(w->fd, "f", 0), 0);
+    scan(w);
+    put_file(w, "new", "x");
+    scan(w);
+    assert_true(w->problems >= 1);
+    assert_true(!maybe(w, "new") || get(w, "new")->flags & ENTRY_UNKNOWN);
+}
+
 static void test_racy(void **state)
 {
     struct world *w = *state;
@@ -1107,6 +1128,7 @@ int main(void)
         T(test_local_changes),
         T(test_changes_of_a_foreign_object),
         T(test_dropped_and_floor),
+        T(test_count_at_its_end),
         T(test_racy),
         T(test_damage),
         T(test_kind_changes),
