@@ -697,7 +697,7 @@ static void more_commands_than_may_wait(void **state)
     message_put_list(&s.out, &(struct message_list){0}); /* without credit: it waits, and what follows must wait with it */
     assert_int_equal(next(&s).type, MSG_LISTING);
     for (int i = 0; i < 80 && wire_out_flush(&s.out) == 0; i++)
-        wire_out_frame(&s.out, MSG_HAVE, 0, body, WIRE_PAYLOAD_MAX);
+        wire_out_frame(&s.out, MSG_COMMIT, 0, body, WIRE_PAYLOAD_MAX);
     refused(&s, ERR_PROTO, "more commands than");
     free(body);
     free(root);
