@@ -42,10 +42,11 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
     va_end(ap);
     bool took_part = p->state >= PEER_SCANNED;
     p->state = PEER_DOWN;
-    bool gone = link_ended(&p->link) || p->words;
+    bool gone = p->words || link_ended(&p->link);
     if (p->words && p->hung_up)
         remote_hear_out(p);
-    link_close(&p->link, p->words && p->hung_up, why, sizeof why);
+    /* Whose standard error has ended too is about to end; others must not be waited for. */
+    link_close(&p->link, p->words && p->hung_up && p->link.err_fd < 0, why, sizeof why);
     if (p->words)
         remote_explain(p, text, why, sizeof why);
     report_trouble(p->run, p->member->name, NULL, true, gone && why[0] ? why : text);

@@ -15,7 +15,7 @@
 #define LINES_SHOWN 20u   /* of one member: a flood is no report */
 
 #define NOT_EXECUTABLE 126 /* what a shell ends with */
-#define LAST_WORDS_MS 5000 /* for those of a link that has ended */
+#define LAST_WORDS_MS 1000 /* for those of a link that has ended */
 
 struct remote_words {
     char last[LAST_LINES][LINE_MAX_LEN + 1]; /* a ring */
