@@ -2,7 +2,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "object/archive.h"
+#include "object/mtree.h"
 #include "object/manifest.h"
 #include "store/store.h"
 
@@ -14,7 +14,7 @@
 struct job {
     struct cmd *cmd;
     struct store *store;
-    struct archive_mtree *mtree; /* NULL for the other formats */
+    struct mtree *mtree; /* NULL for the other formats */
     uint8_t *piece;
     bool partial;                /* something could not be read */
 };
@@ -61,7 +61,7 @@ static int mtree_content(struct job *job, const struct entry *entry, int fd, str
         total += (uint64_t)n;
         if (n == 0 || cmd_interrupted())
             break;
-        int rc = archive_mtree_data(job->mtree, job->piece, (size_t)n, e);
+        int rc = mtree_data(job->mtree, job->piece, (size_t)n, e);
         if (rc < 0)
             return rc;
     }
@@ -80,7 +80,7 @@ static int mtree_file(struct job *job, const struct entry *entry, struct err *e)
         on_problem(job, true, entry->path, why.msg);
         return 0;
     }
-    int rc = archive_mtree_put(job->mtree, entry, NULL, e);
+    int rc = mtree_put(job->mtree, entry, NULL, e);
     if (rc == 0)
         rc = mtree_content(job, entry, fd, e);
     close(fd);
@@ -95,7 +95,7 @@ static int mtree_link(struct job *job, const struct entry *entry, struct err *e)
         on_problem(job, true, entry->path, why.msg);
         return 0;
     }
-    return archive_mtree_put(job->mtree, entry, target, e);
+    return mtree_put(job->mtree, entry, target, e);
 }
 
 static int put_mtree(struct job *job, const struct entry *entry, struct err *e)
@@ -104,7 +104,7 @@ static int put_mtree(struct job *job, const struct entry *entry, struct err *e)
         return mtree_link(job, entry, e);
     if (entry->kind == ENTRY_FILE && job->cmd->options->checksum)
         return mtree_file(job, entry, e);
-    return archive_mtree_put(job->mtree, entry, NULL, e);
+    return mtree_put(job->mtree, entry, NULL, e);
 }
 
 /* ---- the list ---- */
@@ -144,12 +144,12 @@ static int put_list(struct job *job, struct err *e)
 {
     if (job->cmd->options->format != OPTIONS_MTREE)
         return put_objects(job, e);
-    output_flush(job->cmd->out); /* the archive code writes to the descriptor itself */
-    job->mtree = archive_mtree_new(job->cmd->out->fd, job->cmd->options->checksum, e);
+    output_flush(job->cmd->out); /* libarchive writes to the descriptor itself */
+    job->mtree = mtree_new(job->cmd->out->fd, job->cmd->options->checksum, e);
     if (!job->mtree)
         return e->code;
     int rc = put_objects(job, e);
-    int end = archive_mtree_end(job->mtree, rc < 0 ? NULL : e);
+    int end = mtree_end(job->mtree, rc < 0 ? NULL : e);
     return rc < 0 ? rc : end;
 }
 

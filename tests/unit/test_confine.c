@@ -24,7 +24,6 @@
 
 #include "agent/agent.h"
 #include "base/mem.h"
-#include "object/archive.h"
 #include "store/store.h"
 #include "wire/message.h"
 

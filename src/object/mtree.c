@@ -1,5 +1,6 @@
-#include "object/archive.h"
+#include "object/mtree.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -21,7 +22,7 @@
 #define FLUSH_AT 65536u
 #define SHA256_HEX 64u
 
-struct archive_mtree {
+struct mtree {
     int fd;
     bool sha256;
     struct buf out;         /* text that was not written yet; the last line may lack its end */
@@ -114,14 +115,14 @@ static la_ssize_t hear(struct archive *codec, void *ctx, const void *p, size_t n
     return (la_ssize_t)n;
 }
 
-static int sha_trouble(struct archive_mtree *m, const char *why, struct err *e)
+static int sha_trouble(struct mtree *m, const char *why, struct err *e)
 {
     archive_write_free(m->digest);
     m->digest = NULL;
     return err_set(e, ERR_UNSUPPORTED, "mtree: %s", why);
 }
 
-static int sha_begin(struct archive_mtree *m, uint64_t size, struct err *e)
+static int sha_begin(struct mtree *m, uint64_t size, struct err *e)
 {
     struct archive_entry *h = archive_entry_new();
     m->digest = archive_write_new();
@@ -141,7 +142,7 @@ static int sha_begin(struct archive_mtree *m, uint64_t size, struct err *e)
     return ok ? 0 : sha_trouble(m, "this libarchive has no SHA-256", e);
 }
 
-static int sha_end(struct archive_mtree *m, struct err *e)
+static int sha_end(struct mtree *m, struct err *e)
 {
     static const char key[] = " sha256digest=";
     if (!m->digest)
@@ -162,24 +163,24 @@ static int sha_end(struct archive_mtree *m, struct err *e)
 
 /* ---- */
 
-struct archive_mtree *archive_mtree_new(int fd, bool sha256, struct err *e)
+struct mtree *mtree_new(int fd, bool sha256, struct err *e)
 {
     (void)e;
-    struct archive_mtree *m = mem_zalloc(sizeof *m);
+    struct mtree *m = mem_zalloc(sizeof *m);
     m->fd = fd;
     m->sha256 = sha256;
     put_text(&m->out, "#mtree\n. type=dir\n"); /* mtree(8) wants the root first */
     return m;
 }
 
-static int flush(struct archive_mtree *m, struct err *e)
+static int flush(struct mtree *m, struct err *e)
 {
     int rc = m->out.len ? file_write(m->fd, m->out.data, m->out.len) : 0;
     m->out.len = 0;
     return rc < 0 ? err_sys(e, "writing the mtree text") : 0;
 }
 
-static int end_line(struct archive_mtree *m, struct err *e)
+static int end_line(struct mtree *m, struct err *e)
 {
     int rc = sha_end(m, e);
     if (m->line)
@@ -188,7 +189,7 @@ static int end_line(struct archive_mtree *m, struct err *e)
     return rc;
 }
 
-int archive_mtree_put(struct archive_mtree *m, const struct entry *entry, const char *target, struct err *e)
+int mtree_put(struct mtree *m, const struct entry *entry, const char *target, struct err *e)
 {
     int rc = end_line(m, e);
     if (rc == 0 && m->out.len >= FLUSH_AT)
@@ -202,7 +203,7 @@ int archive_mtree_put(struct archive_mtree *m, const struct entry *entry, const 
     return m->sha256 && entry->kind == ENTRY_FILE ? sha_begin(m, entry->size, e) : 0;
 }
 
-int archive_mtree_data(struct archive_mtree *m, const void *p, size_t n, struct err *e)
+int mtree_data(struct mtree *m, const void *p, size_t n, struct err *e)
 {
     if (!m->digest || n == 0)
         return 0;
@@ -214,7 +215,7 @@ int archive_mtree_data(struct archive_mtree *m, const void *p, size_t n, struct 
     return 0;
 }
 
-int archive_mtree_end(struct archive_mtree *m, struct err *e)
+int mtree_end(struct mtree *m, struct err *e)
 {
     int rc = end_line(m, e);
     if (rc == 0)
