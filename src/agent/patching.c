@@ -153,7 +153,7 @@ static void pass_over(struct patching *p, uint8_t kind)
     p->unended = kind != SIGNATURE_END;
 }
 
-/* 1: the object's signature is complete, 0: more must come. */
+/* 1: the object's signature is complete, 0: more must come, -1: no more can be made of this stream. */
 static int take_records(struct patching *p)
 {
     size_t used = 0;
@@ -162,6 +162,8 @@ static int take_records(struct patching *p)
         struct rd r = rd_of(p->records.data + used, p->records.len - used);
         uint8_t kind = rd_u8(&r);
         uint32_t len = rd_u32(&r);
+        if (!r.bad && (len > MSG_DATA_MAX || kind < SIGNATURE_PARTIAL || kind > SIGNATURE_COARSE))
+            return -1;
         if (r.bad || rd_left(&r) < len)
             break;
         struct rd body = rd_of(r.p, len);
@@ -183,12 +185,14 @@ static int await_signature(struct agent *a, struct patching *p)
     const void *bytes;
     size_t n;
     for (;;) {
-        if (!p->deaf && take_records(p))
+        int rc = p->deaf ? -1 : take_records(p);
+        if (rc > 0)
             return 1;
-        int rc = p->deaf ? -1 : incoming_take(a, p->want->signatures, &bytes, &n);
+        if (rc == 0)
+            rc = incoming_take(a, p->want->signatures, &bytes, &n);
         if (rc == 0)
             return 0;
-        if (rc < 0 || p->records.len > MSG_DATA_MAX + RECORD_HEAD) {
+        if (rc < 0) {
             p->deaf = true;
             drop_fine(p);
             if (p->phase == WAITS) {
