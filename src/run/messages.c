@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PROBLEMS_TOLD 10000u /* of one member: a flood is no report */
+
 static int on_opened(struct peer *p, struct frame *f, struct err *e)
 {
     struct message_opened m;
@@ -43,6 +45,13 @@ static int on_problem(struct peer *p, struct frame *f, struct err *e)
     int rc = message_get_problem(f, &m, e);
     if (rc < 0)
         return rc;
+    if (p->problems++ >= PROBLEMS_TOLD) {
+        if (p->problems == PROBLEMS_TOLD + 1)
+            peer_trouble(p, true, NULL, "it has more problems than are told here");
+        if (m.error)
+            report_status(p->run, SOS_PARTIAL);
+        return 0;
+    }
     char *path = m.path_len ? mem_strndup(m.path, m.path_len) : NULL;
     peer_trouble(p, m.error, path, "%.*s", (int)m.text_len, m.text);
     free(path);

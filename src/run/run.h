@@ -51,6 +51,7 @@ struct peer {
     bool adopted;              /* the user accepts whatever store is there */
     struct message_scanned scanned;
     uint64_t progress_objects, progress_bytes;
+    uint64_t problems;         /* that it told */
     uint64_t lent;             /* bit i: has the root of part i, to read from */
     int root;                  /* lent to us, to be handed to others; -1 */
 
