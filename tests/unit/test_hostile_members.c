@@ -1170,6 +1170,14 @@ static bool signer_of_four_gib(struct relay *r, bool up, struct frame *f)
     return replace_signature(r, up, f, "\2\xff\xff\xff\xff", 5);
 }
 
+static ssize_t read_shifted(void *ctx, uint64_t pos, void *buf, size_t n, struct err *e)
+{
+    (void)e;
+    size_t left = pos < BIG ? BIG - (size_t)pos : 0, k = n < left ? n : left;
+    memcpy(buf, (const uint8_t *)ctx + pos, k);
+    return (ssize_t)k;
+}
+
 /* Signs what the others have not: a patch against it is wrong for them. */
 static bool signer_of_another(struct relay *r, bool up, struct frame *f)
 {
@@ -1179,8 +1187,9 @@ static bool signer_of_another(struct relay *r, bool up, struct frame *f)
     uint8_t *shifted = mem_alloc(BIG);
     memcpy(shifted, after + 4096, BIG - 4096);
     memcpy(shifted + BIG - 4096, after, 4096);
-    delta_signer_feed(signer, shifted, BIG, &sig, &e);
-    delta_signer_end(signer, &sig, &e);
+    const struct delta_input in = {read_shifted, shifted};
+    while (delta_signer_step(signer, &in, 1, &sig, &e) > 0)
+        ;
     buf_u8(&record, 2);
     buf_u32(&record, (uint32_t)sig.len);
     buf_put(&record, sig.data, sig.len);

@@ -335,7 +335,7 @@ static void put_be(struct buf *b, uint64_t v, unsigned bytes)
 
 /* ---- towards a source: signatures ---- */
 
-enum { PARTIAL = 1, BYTES, VOID, END };
+enum { PARTIAL = 1, BYTES, VOID, END, COARSE };
 
 #define MAGIC 0x72730147u
 #define MAGIC_MD4 0x72730136u
@@ -364,17 +364,16 @@ static void put_partial(struct buf *b, uint64_t n, bool right)
 
 static ssize_t read_basis(void *ctx, uint64_t pos, void *buf, size_t n, struct err *e)
 {
-    (void)ctx;
     (void)e;
     size_t left = pos < sizeof old ? sizeof old - (size_t)pos : 0, k = n < left ? n : left;
-    memcpy(buf, old + pos, k);
+    memcpy(buf, (const uint8_t *)ctx + pos, k);
     return (ssize_t)k;
 }
 
-static void put_good_signature(struct buf *b)
+static void put_signature(struct buf *b, uint8_t *basis, bool coarse)
 {
-    const struct delta_input in = {read_basis, NULL};
-    struct delta_signer *signer = delta_signer_new(sizeof old, sizeof old, false);
+    const struct delta_input in = {read_basis, basis};
+    struct delta_signer *signer = delta_signer_new(sizeof old, sizeof old, coarse);
     struct buf sig = {0};
     struct err e;
     int rc;
@@ -384,6 +383,11 @@ static void put_good_signature(struct buf *b)
     put_record(b, BYTES, sig.data, sig.len);
     delta_signer_free(signer);
     buf_free(&sig);
+}
+
+static void put_good_signature(struct buf *b)
+{
+    put_signature(b, old, false);
 }
 
 static void put_bytes(struct buf *b, const char *p, size_t n)
@@ -460,6 +464,72 @@ static void partial_behind(struct buf *b)
 }
 static void partial_of_all(struct buf *b) { put_partial(b, sizeof old, true); put_record(b, END, NULL, 0); }
 
+/* Of something that has nothing to do with the object: then more of it is asked for. */
+static void put_coarse(struct buf *b)
+{
+    static uint8_t other[OLD_SIZE];
+    make_noise(other, sizeof other, 77);
+    put_signature(b, other, true);
+    put_number(b, COARSE, sizeof other);
+}
+static void coarse_alone(struct buf *b) { put_number(b, COARSE, OLD_SIZE); put_record(b, END, NULL, 0); }
+static void coarse_cut(struct buf *b) { put_record(b, COARSE, "\1\2\3", 3); put_record(b, END, NULL, 0); }
+static void coarse_and_no_more(struct buf *b) { put_coarse(b); }
+static void coarse_and_the_end(struct buf *b) { put_coarse(b); put_record(b, END, NULL, 0); }
+static void coarse_of_another_size(struct buf *b)
+{
+    put_signature(b, old, true);
+    put_number(b, COARSE, 1ull << 63);
+    put_record(b, END, NULL, 0);
+}
+static void coarse_of_nothing(struct buf *b)
+{
+    put_signature(b, old, true);
+    put_number(b, COARSE, 0);
+    put_record(b, END, NULL, 0);
+}
+static void coarse_with_small_blocks(struct buf *b)
+{
+    put_header(b, MAGIC, 1, 16, 20 * 3000);
+    put_number(b, COARSE, 3000);
+    put_record(b, END, NULL, 0);
+}
+static void coarse_with_huge_blocks(struct buf *b)
+{
+    put_header(b, MAGIC, DELTA_BLOCK_MAX, 16, 20 * 3000);
+    put_number(b, COARSE, 3000ull * DELTA_BLOCK_MAX);
+    put_record(b, END, NULL, 0);
+}
+static void coarse_again_and_again(struct buf *b)
+{
+    put_coarse(b);
+    for (int i = 0; i < 100; i++)
+        put_number(b, COARSE, OLD_SIZE);
+    put_record(b, END, NULL, 0);
+}
+static void fine_of_noise(struct buf *b)
+{
+    put_coarse(b);
+    put_record(b, BYTES, old, DELTA_RECORD_MAX);
+    put_record(b, END, NULL, 0);
+}
+static void fine_with_block_0(struct buf *b) { put_coarse(b); put_header(b, MAGIC, 0, 32, 36); put_record(b, END, NULL, 0); }
+static void fine_of_other_blocks(struct buf *b) { put_coarse(b); put_header(b, MAGIC, 4096, 16, 60); put_record(b, END, NULL, 0); }
+static void fine_too_long(struct buf *b)
+{
+    put_coarse(b);
+    put_header(b, MAGIC, 1024, 16, 20 * 2000);
+    put_record(b, END, NULL, 0);
+}
+static void fine_is_void(struct buf *b)
+{
+    put_coarse(b);
+    put_signature(b, old, false);
+    put_record(b, VOID, NULL, 0);
+    put_partial(b, 5, false);
+    put_record(b, END, NULL, 0);
+}
+
 #define CASE(f) {#f, f}
 
 static const struct { const char *name; void (*make)(struct buf *b); } signatures[] = {
@@ -469,7 +539,10 @@ static const struct { const char *name; void (*make)(struct buf *b); } signature
     CASE(sig_strong_15), CASE(sig_strong_33), CASE(sig_strong_huge), CASE(sig_cut_header), CASE(sig_cut_block),
     CASE(sig_of_no_blocks), CASE(sig_twice), CASE(sig_only_ends), CASE(sig_void), CASE(sig_without_end),
     CASE(partial_wrong), CASE(partial_longer), CASE(partial_endless), CASE(partial_none), CASE(partial_cut),
-    CASE(partial_twice), CASE(partial_behind), CASE(partial_of_all),
+    CASE(partial_twice), CASE(partial_behind), CASE(partial_of_all), CASE(coarse_alone), CASE(coarse_cut),
+    CASE(coarse_and_no_more), CASE(coarse_and_the_end), CASE(coarse_of_another_size), CASE(coarse_of_nothing),
+    CASE(coarse_with_small_blocks), CASE(coarse_with_huge_blocks), CASE(coarse_again_and_again), CASE(fine_of_noise),
+    CASE(fine_with_block_0), CASE(fine_of_other_blocks), CASE(fine_too_long), CASE(fine_is_void),
 };
 
 /* What a patch makes where the basis and what an earlier run left are both as the source was told: old. */
@@ -954,6 +1027,23 @@ static void keep_too_much(struct buf *b) { put_number(b, DELTA_KEEP, WANTED_LEN 
 static void keep_too_late(struct buf *b) { put_record(b, DELTA_RAW, "what", 4); put_number(b, DELTA_KEEP, 4); }
 static void keep_cut(struct buf *b) { put_record(b, DELTA_KEEP, "\x04\0\0\0", 4); }
 
+static void refine_cut(struct buf *b) { put_record(b, DELTA_REFINE, "\0\4\0", 3); }
+static void refine_of_nothing_and_more(struct buf *b) { put_record(b, DELTA_REFINE, "\0\0\0\0\1\1", 6); }
+static void refine_small_blocks(struct buf *b) { put_record(b, DELTA_REFINE, "\1\0\0\0\0\1", 6); }
+static void refine_huge_blocks(struct buf *b) { put_record(b, DELTA_REFINE, "\0\0\0\x80\0\1", 6); }
+static void refine_no_blocks(struct buf *b) { put_record(b, DELTA_REFINE, "\0\4\0\0\0\0", 6); }
+static void refine_touching(struct buf *b) { put_record(b, DELTA_REFINE, "\0\4\0\0\0\1\0\1", 8); }
+static void refine_beyond(struct buf *b)
+{
+    put_record(b, DELTA_REFINE, "\0\4\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\1\xff\xff\xff\xff\xff\xff\xff\xff\xff\1", 24);
+}
+static void refine_twice(struct buf *b)
+{
+    put_record(b, DELTA_REFINE, "\0\0\0\0", 4);
+    put_record(b, DELTA_REFINE, "\0\0\0\0", 4);
+}
+static void refine_too_late(struct buf *b) { put_record(b, DELTA_RAW, "what", 4); put_record(b, DELTA_REFINE, "\0\0\0\0", 4); }
+
 /* These leave the stream in order: what follows on the channel must still arrive. */
 static void keep_without_partial(struct buf *b)
 {
@@ -989,6 +1079,8 @@ static const struct { const char *name; void (*make)(struct buf *b); bool goes_o
     STOPS(patch_only_end), STOPS(copy_past_the_end), STOPS(copy_far_past), STOPS(copy_of_all_there_is), STOPS(copy_of_nothing),
     STOPS(literal_2_62), STOPS(literal_of_nothing), STOPS(command_unknown), STOPS(magic_of_a_signature), STOPS(delta_of_nothing),
     STOPS(delta_goes_on), STOPS(delta_without_begin), STOPS(raw_within_delta), STOPS(end_within_delta), STOPS(copies_without_end),
+    STOPS(refine_cut), STOPS(refine_of_nothing_and_more), STOPS(refine_small_blocks), STOPS(refine_huge_blocks),
+    STOPS(refine_no_blocks), STOPS(refine_touching), STOPS(refine_beyond), STOPS(refine_twice), STOPS(refine_too_late),
     STOPS(keep_twice), STOPS(keep_too_much), STOPS(keep_too_late), STOPS(keep_cut), STOPS(sig_nothing),
     GOES_ON(keep_without_partial), GOES_ON(another_digest),
     GOES_ON(another_digest_by_copy), GOES_ON(says_failed),
@@ -1148,6 +1240,57 @@ static void keep_of_what_is_not_there(void **state)
     }
 }
 
+/* A target that signs what is large, and is then asked for parts that there are not, or for what makes no sense. */
+static void requests_for_what_is_not_there(void **state)
+{
+    (void)state;
+    static const struct { const char *request; size_t n; bool good; } ask[] = {
+        {"\0\4\0\0\xff\x3f\1", 7, false},       /* far behind the end */
+        {"\0\4\0\0\0\xff\x3f", 7, false},       /* and up to there */
+        {"\1\4\0\0\0\1", 6, false},             /* sums of 1025 bytes */
+        {"\0\4\0\0\0\0", 6, false},
+        {"\0\0\0\0", 4, true},
+        {"\0\4\0\0\0\1", 6, true},
+    };
+    const uint64_t size = 36 << 20;
+    for (size_t i = 0; i < COUNT(ask); i++) {
+        struct session *s = begin();
+        assert_int_equal(stop(s), 0);
+        shell(s, "truncate -s 36M %1$s/store/large && touch -d @1600000000 %1$s/store/large");
+        s->gone = false;
+        serve(s);
+        open_and_scan(s);
+        struct entry e = an_entry("large", "x", 1), beside = an_entry("r", "beside", 6);
+        struct buf patch = {0}, good = {0};
+        e.size = size;
+        message_put_send(&s->out, MSG_SIGN, 11, &e);
+        message_put_number(&s->out, MSG_CREDIT, 11, 4 << 20);
+        an_apply(s, 1, 9, MSG_FROM_PATCH, &e);
+        an_apply(s, 2, 10, MSG_FROM_PATCH, &beside);
+        wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
+        static const uint8_t is_coarse[] = {COARSE, 8, 0, 0, 0};
+        while (!memmem(s->ch[11].got.data, s->ch[11].got.len, is_coarse, sizeof is_coarse))
+            take(s);
+        put_record(&patch, DELTA_REFINE, ask[i].request, ask[i].n);
+        put_record(&patch, DELTA_FAILED, "no", 2);
+        give(s, 9, &patch);
+        put_whole(&good, "beside", 6);
+        give(s, 10, &good);
+        while (s->done < 2 || memcmp(s->ch[11].got.data + s->ch[11].got.len - 5, "\4\0\0\0\0", 5) != 0)
+            take(s);
+        assert_non_null(s->why[1]);
+        assert_true((strcmp(s->why[1], "no") == 0) == ask[i].good);
+        assert_null(s->why[2]);
+        assert_int_equal(stop(s), 0);
+        is_untouched(s);
+        holds_no_more(s, "dir large link old r small\n");
+        assert_true(s->most_kib < (96l << 10) * MEMORY_FACTOR);
+        buf_free(&patch);
+        buf_free(&good);
+        end(s);
+    }
+}
+
 /* C2: as large as was announced, made of copies, and another digest: nothing of it stays. */
 static void amplified(void **state)
 {
@@ -1192,6 +1335,7 @@ int main(void)
         cmocka_unit_test(what_nobody_asked_for),
         cmocka_unit_test(compressed_noise_on_patches),
         cmocka_unit_test(keep_of_what_is_not_there),
+        cmocka_unit_test(requests_for_what_is_not_there),
         cmocka_unit_test(amplified),
     };
     return cmocka_run_group_tests_name("hostile streams", tests, NULL, NULL);
