@@ -119,7 +119,7 @@ static uint16_t channel_of(struct run *r, unsigned source, const struct stream *
         return c;
     c = new_channel(r, s->kind, source, s->targets);
     for (unsigned i = 0; several(s->targets) && i < r->parts; i++)
-        r->part[i]->shared += (s->targets | 1ull << source) >> i & 1;
+        r->part[i]->shared += (unsigned)((s->targets | 1ull << source) >> i & 1);
     if (s->kind == CHANNEL_PATCHES) {
         uint16_t mate = new_channel(r, CHANNEL_SIGNATURES, (unsigned)__builtin_ctzll(s->targets), 1ull << source);
         r->channel[c - 1].mate = mate;
