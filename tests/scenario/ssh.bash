@@ -103,14 +103,15 @@ await_line() {
 
 # The processes below this one, each after its parent.
 descendants() {
-    awk -v root="$1" '
+    # Some end meanwhile: cat goes on without them.
+    cat /proc/[0-9]*/status 2>/dev/null | awk -v root="$1" '
         /^Pid:/ { pid = $2 }
         /^PPid:/ { children[$2] = children[$2] " " pid }
         function down(p,   i, n, list) {
             n = split(children[p], list, " ")
             for (i = 1; i <= n; i++) { print list[i]; down(list[i]) }
         }
-        END { down(root) }' /proc/[0-9]*/status 2>/dev/null || true # some of them have ended by now
+        END { down(root) }'
 }
 
 # server_stop PID: the server and all that it started. The listener first, so that nothing new comes.
