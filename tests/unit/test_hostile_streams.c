@@ -1,7 +1,7 @@
 /*
- * The agent's streams against a coordinator that lies: signatures and patches that make no sense, channels used for what they
- * are not. Whatever comes, an object is given or taken whole or not at all, nothing else changes, what goes on beside it goes
- * on, nothing is told that the manifest does not hold, and memory stays bounded.
+ * The agent's streams against a coordinator that lies: signatures and patches that make no sense, channels used for
+ * what they are not. Whatever comes, an object is given or taken whole or not at all, nothing else changes, what goes
+ * on beside it goes on, nothing is told that the manifest does not hold, and memory stays bounded.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -1269,7 +1269,7 @@ static void requests_for_what_is_not_there(void **state)
         an_apply(s, 2, 10, MSG_FROM_PATCH, &beside);
         wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
         static const uint8_t is_coarse[] = {COARSE, 8, 0, 0, 0};
-        while (!memmem(s->ch[11].got.data, s->ch[11].got.len, is_coarse, sizeof is_coarse))
+        while (s->ch[11].got.len == 0 || !memmem(s->ch[11].got.data, s->ch[11].got.len, is_coarse, sizeof is_coarse))
             take(s);
         put_record(&patch, DELTA_REFINE, ask[i].request, ask[i].n);
         put_record(&patch, DELTA_FAILED, "no", 2);
