@@ -1022,8 +1022,8 @@ static void floods_of_standard_error(void **state)
     (void)state;
     static const char *const script[] = {
         "exec yes \"$(printf 'a\\033[2Jb\\233')\" >&2",
-        "printf 'SOSWIRE\\n\\001\\000\\001\\000\\000\\000\\021\\000\\000\\000\\000\\000\\000\\000\\000\\000'\n"
-        "exec yes \"$(printf 'a\\033[2Jb\\233')\" >&2",
+        ("printf 'SOSWIRE\\n\\001\\000\\001\\000\\000\\000\\021\\000\\000\\000\\000\\000\\000\\000\\000\\000'; "
+         "exec yes \"$(printf 'a\\033[2Jb\\233')\" >&2"),
         "exec cat /dev/zero >&2",
         "exec yes",
         "yes | head -c 3000000 >&2; exit 7",
