@@ -49,7 +49,7 @@ enum message_type {
 #define MSG_CHANNEL_LIST 0 /* the channel of the manifest's credit; bundles have 1 and up */
 #define MSG_CHANNELS_MAX 256u          /* channels on which an agent sends, and as many on which it receives */
 #define MSG_WINDOW (512u * 1024u)      /* bytes of credit that a receiver grants at first */
-#define MSG_WINDOW_FAR (8u << 20)      /* the same where a round trip takes its time */
+#define MSG_WINDOW_FAR (8u << 20)      /* what that may grow to where a round trip takes its time */
 #define MSG_DATA_MAX (64u * 1024u)     /* bytes in one DATA frame */
 #define MSG_HAVE_MAX 4096u             /* digests in one question */
 #define MSG_OPS_MAX 16384u             /* operations that may be under way at one agent */
