@@ -140,6 +140,7 @@ echo_ms() {
     [ "$(proxy_count down)" = 100000 ]
     proxy_start --cut-up 50000 --cut-how reset "127.0.0.1:$ssh_port"
     ssh_alias cut-up "$proxy_port"
+    : >up # the line may be cut before the far shell comes to make it
     ! head -c 1000000 /dev/zero | plain_ssh cut-up "cat >$PWD/up" 2>/dev/null || false
     [ "$(proxy_count up)" = 50000 ]
     [ "$(wc -c <up)" -lt 50000 ]
