@@ -247,7 +247,7 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
         return rc;
     a->group = mem_strndup(m.group, m.group_len);
     struct store_scan scan = {0};
-    rc = a->store->ops->scan(a->store, &m.id, a->group, &scan, e);
+    rc = a->store->ops->scan(a->store, &m.id, a->group, &m.rules, &scan, e);
     if (rc == 0)
         rc = confine_again(a, e);
     if (rc < 0)
@@ -259,8 +259,8 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
             return fd;
         wire_out_pass(&a->out, fd);
     }
-    struct message_scanned reply = {scan.totals, scan.hashed, scan.hashed_bytes, scan.special,
-                                    scan.problems, scan.partials, scan.changed};
+    struct message_scanned reply = {scan.totals, scan.hashed, scan.hashed_bytes, scan.special, scan.problems,
+                                    scan.partials, scan.floor, scan.before, scan.damaged, scan.verified, scan.changed};
     message_put_scanned(&a->out, &reply);
     return 0;
 }
@@ -406,7 +406,7 @@ static int carry_out(struct agent *a, struct frame *f, const struct message_appl
 {
     bool patch = m->from == MSG_FROM_PATCH;
     struct store_op op = {.seq = m->seq, .how = (enum store_how)m->how,
-                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m->from, .from_root = -1,
+                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m->from, .from_path = m->from_path, .from_root = -1,
                           .entry = &m->entry};
     if (a->options->read_only && op.how != STORE_RECORD)
         return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
@@ -425,7 +425,7 @@ static int carry_out(struct agent *a, struct frame *f, const struct message_appl
 static int do_apply(struct agent *a, struct frame *f, struct err *e)
 {
     struct message_apply m;
-    int rc = message_get_apply(f, a->path, &m, e);
+    int rc = message_get_apply(f, a->path, a->from_path, &m, e);
     if (rc < 0)
         return rc;
     if (m.seq != a->seq + 1)

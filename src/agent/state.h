@@ -52,7 +52,7 @@ struct agent {
     enum squeeze_mode squeeze; /* of the bundles that we give */
     unsigned threads;          /* that may work at once */
     struct { int64_t waited, idle; } link; /* ns: until it took more; for something to do */
-    char path[PATH_LEN_MAX + 1];
+    char path[PATH_LEN_MAX + 1], from_path[PATH_LEN_MAX + 1];
     struct digest digests[MSG_HAVE_MAX];
     uint8_t had[MSG_HAVE_MAX]; /* enum store_have */
 };

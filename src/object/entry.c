@@ -39,6 +39,12 @@ static int check_kind(const struct entry *e, struct err *err)
         if (e->size || e->mtime.sec || e->mtime.nsec || !digest_same(&e->digest, &no_digest))
             return err_set(err, ERR_FORMAT, "directory with size, time or digest");
         return 0;
+    case ENTRY_GONE:
+        if (e->size || e->mode || e->mtime.nsec || !digest_same(&e->digest, &no_digest))
+            return err_set(err, ERR_FORMAT, "tombstone with size, mode, digest or a fraction of a second");
+        if (e->flags & (unsigned)(ENTRY_DAMAGED | ENTRY_UNKNOWN))
+            return err_set(err, ERR_FORMAT, "tombstone with flags %x", e->flags);
+        return 0;
     }
     return err_set(err, ERR_FORMAT, "object of unknown kind %d", (int)e->kind);
 }
@@ -61,7 +67,7 @@ bool entry_same_content(const struct entry *a, const struct entry *b)
 {
     if (a->kind != b->kind)
         return false;
-    return a->kind == ENTRY_DIR || (a->size == b->size && digest_same(&a->digest, &b->digest));
+    return a->kind == ENTRY_DIR || a->kind == ENTRY_GONE || (a->size == b->size && digest_same(&a->digest, &b->digest));
 }
 
 bool entry_same_meta(const struct entry *a, const struct entry *b)
@@ -83,6 +89,7 @@ const char *entry_kind_name(enum entry_kind kind)
     case ENTRY_FILE: return "file";
     case ENTRY_LINK: return "symlink";
     case ENTRY_DIR: return "directory";
+    case ENTRY_GONE: return "deleted";
     }
     return "unknown";
 }

@@ -13,7 +13,11 @@
 #include "object/digest.h"
 #include "object/version.h"
 
-enum entry_kind { ENTRY_FILE = 1, ENTRY_LINK = 2, ENTRY_DIR = 3 }; /* 0 stays free for tombstones */
+/*
+ * GONE is a tombstone: the object was deleted on purpose, and whoever still has an older version is to delete it too. Its
+ * mtime says when, in whole seconds by the clock of the run that found it out.
+ */
+enum entry_kind { ENTRY_GONE = 0, ENTRY_FILE = 1, ENTRY_LINK = 2, ENTRY_DIR = 3 };
 
 enum entry_flag {
     ENTRY_HIDDEN = 1,  /* excluded by the filters of the last run: kept for its version, not offered */
@@ -39,10 +43,10 @@ struct entry {
     size_t path_len;   /* bytes, without the NUL */
     enum entry_kind kind;
     unsigned flags;    /* of enum entry_flag */
-    uint32_t mode;     /* at most ENTRY_MODE_MAX; always 0777 for a symlink */
-    uint64_t size;     /* bytes of content (of a symlink: of its target); 0 for a directory */
+    uint32_t mode;     /* at most ENTRY_MODE_MAX; always 0777 for a symlink, 0 for a tombstone */
+    uint64_t size;     /* bytes of content (of a symlink: of its target); 0 for a directory or tombstone */
     struct stamp mtime; /* zero for a directory */
-    struct digest digest; /* of the content (of a symlink: of its target); zero for a directory */
+    struct digest digest; /* of the content (of a symlink: of its target); zero for a directory or tombstone */
     struct uuid origin;   /* the member where it first appeared */
     int64_t first_seen;   /* seconds since 1970: when a scan first recorded it */
     struct entry_place place;
@@ -65,6 +69,6 @@ bool entry_same_meta(const struct entry *a, const struct entry *b);
 /* Same version, origin and first_seen. */
 bool entry_same_record(const struct entry *a, const struct entry *b);
 
-const char *entry_kind_name(enum entry_kind kind); /* "file", "symlink", "directory"; else "unknown" */
+const char *entry_kind_name(enum entry_kind kind); /* "file", "symlink", "directory", "deleted"; else "unknown" */
 
 #endif

@@ -12,6 +12,7 @@
 struct manifest_decoder {
     struct entry e;                 /* the last entry; its path is our own */
     char path[PATH_LEN_MAX + 1];
+    struct manifest_last last;      /* the same entry, as its successor has to know it */
     struct rd shared, places;
     bool has_places;
     bool first;                     /* the next entry is the first of its block */
@@ -29,7 +30,7 @@ struct manifest_decoder *manifest_decoder_new(void)
 {
     struct manifest_decoder *d = mem_zalloc(sizeof *d);
     d->e.path = d->path;
-    d->e.kind = ENTRY_DIR;
+    d->last.path = d->path;
     d->whole = true;
     d->digest = digest_new();
     return d;
@@ -79,25 +80,28 @@ int manifest_decoder_block(struct manifest_decoder *d, const void *shared, size_
 }
 
 /* Reads the path into place behind what it shares with the one before. */
-static int get_path(struct manifest_decoder *d, struct err *err)
+static int get_path(struct manifest_decoder *d, enum entry_kind kind, struct err *err)
 {
-    struct manifest_last last = {d->path, d->e.path_len, d->e.kind};
+    struct manifest_last *last = &d->last;
     uint64_t prefix = manifest_varint(&d->shared);
-    if (prefix > last.len || (d->first && prefix))
+    if (prefix > last->len || (d->first && prefix))
         return err_set(err, ERR_FORMAT, "path that repeats more than there is");
     size_t n, common = (size_t)prefix;
     const char *tail = rd_str(&d->shared, PATH_LEN_MAX - common, &n);
     if (!tail)
         return err_set(err, ERR_FORMAT, "path that is too long or cut short");
-    if (!d->first && common < last.len && n > 0 && d->path[common] == tail[0])
+    if (!d->first && common < last->len && n > 0 && d->path[common] == tail[0])
         return err_set(err, ERR_FORMAT, "path that repeats less than it could");
 
-    size_t known = d->first && !d->jumped ? manifest_common(last.path, last.len, tail, n) : common;
-    const char *wrong = d->jumped ? NULL : manifest_misplaced(&last, known, tail + (known - common),
-                                                              n - (known - common));
+    size_t known = d->first && !d->jumped ? manifest_common(last->path, last->len, tail, n) : common;
+    const char *wrong = d->jumped ? NULL : manifest_misplaced(last, known, tail + (known - common),
+                                                              n - (known - common), kind);
     memcpy(d->path + common, tail, n);
     d->e.path_len = common + n;
     d->path[d->e.path_len] = '\0';
+    if (d->jumped)
+        *last = (struct manifest_last){.path = d->path, .dirs = path_parent(d->path, d->e.path_len)};
+    manifest_follow(last, d->path, d->e.path_len, d->jumped ? d->e.path_len : known, kind);
     d->jumped = false;
     int rc = manifest_check_path(d->path, d->e.path_len, known, err);
     if (rc == 0 && wrong)
@@ -170,8 +174,8 @@ static int get_shared(struct manifest_decoder *d, struct err *err)
     int rc;
     if (d->first && same)
         return err_set(err, ERR_FORMAT, "first entry of a block repeats what it cannot know");
-    /* In this order: the path is held against the kind of the entry before. */
-    if ((rc = get_path(d, err)) < 0 || (rc = manifest_take_bits(bits & ~(uint64_t)BITS_SAME, &d->e, err)) < 0)
+    if ((rc = manifest_take_bits(bits & ~(uint64_t)BITS_SAME, &d->e, err)) < 0 ||
+        (rc = get_path(d, d->e.kind, err)) < 0)
         return rc;
     if (!(same & BIT_SAME_MODE) && (rc = get_mode(d, err)) < 0)
         return rc;

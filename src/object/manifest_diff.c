@@ -8,8 +8,8 @@
 
 #define LOOK_MAX 65536u /* entries that are compared before the caller may breathe */
 
-/* How a record of a path that is gone begins: kind 0, which no entry has. */
-#define GONE 0u
+/* How a record of a path that is no longer in the manifest begins: as a damaged tombstone, which no entry is. */
+#define DROPPED ((unsigned)ENTRY_GONE | BIT_DAMAGED)
 
 static int order(const struct entry *a, const struct entry *b)
 {
@@ -53,9 +53,9 @@ static int pull(struct manifest_reader *from, const struct entry **head, bool *d
     return rc < 0 ? rc : 0;
 }
 
-static void put_gone(struct buf *piece, const struct entry *e)
+static void put_dropped(struct buf *piece, const struct entry *e)
 {
-    manifest_put_varint(piece, GONE);
+    manifest_put_varint(piece, DROPPED);
     buf_str(piece, e->path, e->path_len);
 }
 
@@ -72,7 +72,7 @@ int manifest_diff_writer_next(struct manifest_diff_writer *w, struct buf *piece,
             return piece->len > 0;
         int c = !w->old ? 1 : !w->new ? -1 : order(w->old, w->new);
         if (c < 0)
-            put_gone(piece, w->old);
+            put_dropped(piece, w->old);
         else if (c > 0 || !alike(w->old, w->new))
             manifest_put_entry(piece, w->new);
         w->pull_old = w->old && c <= 0;
@@ -91,7 +91,7 @@ struct manifest_diff_reader {
     bool closed, ended, failed, base_failed;
     struct manifest_totals claimed;
     bool recorded;                 /* there is a record: of the path in entry */
-    bool gone;                     /* it says that the path is gone */
+    bool dropped;                  /* it says that the path is no longer there */
     struct entry entry;            /* its path is our own */
     size_t last_len;               /* the path of the record before; "" when there was none */
     char last[PATH_LEN_MAX + 1];
@@ -109,7 +109,7 @@ struct manifest_diff_reader *manifest_diff_reader_new(struct manifest_reader *ba
     r->pull_old = r->pull_record = true;
     r->piece = rd_of(NULL, 0);
     r->entry.path = r->path;
-    r->given = (struct manifest_last){r->given_path, 0, ENTRY_DIR};
+    r->given = (struct manifest_last){.path = r->given_path};
     r->sum = manifest_writer_new(-1, &head);
     return r;
 }
@@ -149,7 +149,7 @@ bool manifest_diff_reader_base_failed(const struct manifest_diff_reader *r)
     return r->base_failed;
 }
 
-static int get_gone(struct manifest_diff_reader *r, struct err *err)
+static int get_dropped(struct manifest_diff_reader *r, struct err *err)
 {
     manifest_varint(&r->piece);
     const char *p = rd_str(&r->piece, PATH_LEN_MAX, &r->entry.path_len);
@@ -173,8 +173,8 @@ static int get_record(struct manifest_diff_reader *r, struct err *err)
         memcpy(r->last, r->path, r->entry.path_len);
         r->last_len = r->entry.path_len;
     }
-    r->gone = *r->piece.p == GONE;
-    int rc = r->gone ? get_gone(r, err) : manifest_get_entry(&r->piece, r->path, &r->entry, err);
+    r->dropped = *r->piece.p == DROPPED;
+    int rc = r->dropped ? get_dropped(r, err) : manifest_get_entry(&r->piece, r->path, &r->entry, err);
     if (rc < 0) {
         r->failed = true;
         return err_wrap(err, "difference of manifests");
@@ -197,14 +197,15 @@ static int pull_base(struct manifest_diff_reader *r, struct err *err)
 static int give(struct manifest_diff_reader *r, const struct entry *from, const struct entry **e, struct err *err)
 {
     size_t common = manifest_common(r->given_path, r->given.len, from->path, from->path_len);
-    const char *wrong = manifest_misplaced(&r->given, common, from->path + common, from->path_len - common);
+    const char *wrong = manifest_misplaced(&r->given, common, from->path + common, from->path_len - common,
+                                           from->kind);
     if (wrong) {
         r->failed = true;
         return err_set(err, ERR_FORMAT, "difference of manifests: entry %s: %s", wrong, from->path);
     }
     memcpy(r->given_path + common, from->path + common, from->path_len - common);
-    r->given.len = from->path_len;
-    r->given.kind = from->kind;
+    r->given_path[from->path_len] = '\0';
+    manifest_follow(&r->given, r->given_path, from->path_len, common, from->kind);
     int rc = manifest_writer_put(r->sum, from, err);
     if (rc < 0) {
         r->failed = true;
@@ -227,13 +228,13 @@ static int end(struct manifest_diff_reader *r, struct err *err)
 /* What the record makes of the path, where c says how that compares to the base's next. 0: nothing to give out. */
 static int take_record(struct manifest_diff_reader *r, int c, const struct entry **e, struct err *err)
 {
-    if (r->gone && c != 0)
+    if (r->dropped && c != 0)
         return broken(r, err, "takes away what is not there");
-    if (!r->gone && c == 0 && alike(r->old, &r->entry))
+    if (!r->dropped && c == 0 && alike(r->old, &r->entry))
         return broken(r, err, "an entry that did not change");
     r->pull_record = true;
     r->pull_old = c == 0;
-    return r->gone ? 0 : give(r, &r->entry, e, err);
+    return r->dropped ? 0 : give(r, &r->entry, e, err);
 }
 
 int manifest_diff_reader_next(struct manifest_diff_reader *r, const struct entry **e, struct err *err)

@@ -3,14 +3,32 @@
 
 #include <inttypes.h>
 
-const char *manifest_misplaced(const struct manifest_last *last, size_t common, const char *tail, size_t n)
+const char *manifest_misplaced(const struct manifest_last *last, size_t common, const char *tail, size_t n,
+                               enum entry_kind kind)
 {
     if (path_cmp(last->path + common, last->len - common, tail, n) >= 0)
         return "is out of order";
+    if (kind == ENTRY_GONE)
+        return NULL;
     const char *slash = memrchr(tail, '/', n);
-    if (slash && (slash != tail || common != last->len || last->kind != ENTRY_DIR))
+    if (slash ? slash != tail || common != last->len || last->dirs != last->len
+              : last->gone && path_parent(last->path, common) > last->dirs)
         return "comes without its directory";
     return NULL;
+}
+
+void manifest_follow(struct manifest_last *last, const char *path, size_t len, size_t common, enum entry_kind kind)
+{
+    last->gone = kind == ENTRY_GONE;
+    if (!last->gone) {
+        last->dirs = kind == ENTRY_DIR ? len : path_parent(path, len);
+    } else {
+        size_t most = common < last->dirs ? common : last->dirs;
+        while (most > 0 && path[most] != '/')
+            most--;
+        last->dirs = most;
+    }
+    last->len = len;
 }
 
 int manifest_check_path(const char *path, size_t len, size_t common, struct err *err)
@@ -35,8 +53,6 @@ int manifest_take_bits(uint64_t bits, struct entry *e, struct err *err)
     e->kind = (enum entry_kind)(bits & BIT_KIND);
     e->flags = (bits & BIT_HIDDEN ? ENTRY_HIDDEN : 0u) | (bits & BIT_DAMAGED ? ENTRY_DAMAGED : 0u) |
                (bits & BIT_UNKNOWN ? ENTRY_UNKNOWN : 0u);
-    if (e->kind != ENTRY_FILE && e->kind != ENTRY_LINK && e->kind != ENTRY_DIR)
-        return err_set(err, ERR_FORMAT, "entry of unknown kind %d", (int)e->kind);
     return 0;
 }
 
@@ -53,6 +69,10 @@ void manifest_put_content(struct buf *out, const struct entry *e)
 {
     if (e->kind == ENTRY_DIR)
         return;
+    if (e->kind == ENTRY_GONE) {
+        manifest_put_svarint(out, e->mtime.sec);
+        return;
+    }
     manifest_put_varint(out, e->size);
     manifest_put_stamp(out, e->mtime);
     buf_put(out, e->digest.b, DIGEST_LEN);
@@ -65,6 +85,10 @@ void manifest_get_content(struct rd *in, struct entry *e)
     memset(e->digest.b, 0, DIGEST_LEN);
     if (e->kind == ENTRY_DIR)
         return;
+    if (e->kind == ENTRY_GONE) {
+        e->mtime.sec = manifest_svarint(in);
+        return;
+    }
     e->size = manifest_varint(in);
     e->mtime = manifest_get_stamp(in);
     const uint8_t *p = rd_bytes(in, DIGEST_LEN);
@@ -156,7 +180,7 @@ int manifest_get_place(struct rd *in, struct entry_place *p, struct err *err)
 void manifest_count(struct manifest_totals *t, const struct entry *e)
 {
     t->entries++;
-    if (e->flags & ENTRY_HIDDEN)
+    if (e->flags & ENTRY_HIDDEN || e->kind == ENTRY_GONE)
         return;
     if (e->kind == ENTRY_DIR)
         t->dirs++;

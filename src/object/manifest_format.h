@@ -33,7 +33,8 @@ enum manifest_place_bit { PLACE_RACY = 1, PLACE_SAME_DEV = 2 };
 struct manifest_last {
     const char *path;
     size_t len;
-    enum entry_kind kind;
+    size_t dirs; /* so many of its bytes name a directory that is in the manifest, with all above it */
+    bool gone;   /* it is a tombstone, which needs no directory */
 };
 
 /* How many bytes a and b have in common at their start. */
@@ -97,9 +98,13 @@ static inline void manifest_put_svarint(struct buf *b, int64_t v)
  * May a path follow that has its first common bytes (as many as there are) from the last one, and then tail?
  * NULL, or what is wrong. The new path's parent must be the last entry or one of its ancestors, which
  * are directories, as they were held to the same rule; so no slash may stand in the tail, but one at its
- * very front when it is the last entry that is entered.
+ * very front when it is the last entry that is entered. Tombstones need no parents, and are none: behind one,
+ * its ancestors count as far as they are known to be there.
  */
-const char *manifest_misplaced(const struct manifest_last *last, size_t common, const char *tail, size_t n);
+const char *manifest_misplaced(const struct manifest_last *last, size_t common, const char *tail, size_t n,
+                               enum entry_kind kind);
+/* An entry that has common bytes with the last one takes its place; the caller changes the bytes of last->path. */
+void manifest_follow(struct manifest_last *last, const char *path, size_t len, size_t common, enum entry_kind kind);
 
 /* path_check for a path whose first common bytes begin a path that is known to be good. */
 int manifest_check_path(const char *path, size_t len, size_t common, struct err *err);

@@ -19,7 +19,8 @@ struct manifest_writer {
     uint64_t blocks;
     struct uuid *member;  /* the block's table of members */
     size_t members, members_cap;
-    struct entry last;    /* the entry before; its path is our own */
+    struct entry last;    /* the entry before, as far as it may be repeated */
+    struct manifest_last at; /* and where it stands; its path is our own */
     char path[PATH_LEN_MAX + 1];
     struct manifest_totals totals;
     struct digest_state *digest;
@@ -30,8 +31,7 @@ struct manifest_writer *manifest_writer_new(int fd, const struct manifest_head *
     struct manifest_writer *w = mem_zalloc(sizeof *w);
     w->fd = fd;
     w->start = lseek(fd, 0, SEEK_CUR);
-    w->last.path = w->path;
-    w->last.kind = ENTRY_DIR;
+    w->at.path = w->path;
     w->digest = digest_new();
     manifest_put_head(&w->out, head);
     return w;
@@ -159,8 +159,8 @@ static void put_private(struct manifest_writer *w, const struct entry_place *p)
 static void remember(struct manifest_writer *w, const struct entry *e, size_t common, unsigned same)
 {
     memcpy(w->path + common, e->path + common, e->path_len - common);
-    w->last.path_len = e->path_len;
-    w->last.kind = e->kind;
+    w->path[e->path_len] = '\0';
+    manifest_follow(&w->at, w->path, e->path_len, common, e->kind);
     w->last.mode = e->mode;
     w->last.origin = e->origin;
     w->last.first_seen = e->first_seen;
@@ -173,15 +173,14 @@ int manifest_writer_put(struct manifest_writer *w, const struct entry *e, struct
 {
     if (w->failed)
         return flush(w, err);
-    size_t common = manifest_common(w->path, w->last.path_len, e->path, e->path_len);
-    struct manifest_last last = {w->path, w->last.path_len, w->last.kind};
+    size_t common = manifest_common(w->path, w->at.len, e->path, e->path_len);
     int rc;
     if ((rc = manifest_check_path(e->path, e->path_len, common, err)) < 0 || (rc = entry_check(e, err)) < 0)
         return rc;
     unsigned same = repeats(w, e);
     if (!(same & BIT_SAME_VERSION) && !version_valid(&e->version))
         return err_set(err, ERR_FORMAT, "version that is out of order, or counts to 0");
-    if (manifest_misplaced(&last, common, e->path + common, e->path_len - common))
+    if (manifest_misplaced(&w->at, common, e->path + common, e->path_len - common, e->kind))
         abort();
     put_shared(w, e, common, same);
     put_private(w, &e->place);

@@ -84,7 +84,8 @@ static int scan_all(struct run *r, struct err *e)
         if (!peer_lives(p))
             continue;
         const char *name = group_to_be(r, p);
-        struct message_scan m = {p->id, name, strlen(name)};
+        struct message_scan m = {p->id, name, strlen(name),
+                                 {.now = clock_now().sec, .tombstones = 400 * 86400, .trash = 7 * 86400}};
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }

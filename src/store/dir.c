@@ -33,6 +33,7 @@
 struct dir {
     struct store store; /* first */
     struct store_options o;
+    struct store_rules rules; /* from the scan on */
     int root;           /* carries the lock; -1 when there is no root */
     struct state state;
     struct uuid id;
@@ -303,14 +304,15 @@ static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struc
     return rc;
 }
 
-static int dir_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,
-                    struct err *e)
+static int dir_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
+                    struct store_scan *out, struct err *e)
 {
     struct dir *d = dir_of(s);
     struct memory m = {.manifest = -1, .journal = -1};
     int fd = -1;
     *out = (struct store_scan){0};
     d->id = *id;
+    d->rules = *rules;
     int rc = make_store(d, group, e);
     if (rc == 0) {
         d->trash = trash_new(d->state.fd, d->state.shown, clock_now());

@@ -580,6 +580,7 @@ int put_apply(struct put *p, const struct store_op *o, struct err *e)
         case STORE_RECORD: rc = put_record(p, &op, &why); break;
         case STORE_META: rc = put_meta(p, &op, &why); break;
         case STORE_CONTENT: rc = put_content(p, &op, &why); break;
+        case STORE_REMOVE: rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense"); break;
         }
     }
     if (rc < 0 && op.stopped) {

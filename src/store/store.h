@@ -70,6 +70,18 @@ struct store_info {
     uint64_t free_bytes;    /* room on its file system; 0 when unknown */
 };
 
+/* What the group's settings ask of a scan, and of what follows it. Times are seconds. */
+struct store_rules {
+    int64_t now;            /* since 1970, by the coordinator's clock: what expires is judged by it, the same on every member */
+    bool propagate;         /* an object that is missing was deleted: it leaves a tombstone. Else it is a lost replica */
+    bool emptied;           /* that a store which held something is empty now is meant: else ERR_GUARD */
+    bool cross;             /* mount points are entered, and are part of the store */
+    int64_t tombstones;     /* how long they last; a store that was away for longer leaves none */
+    int64_t trash;          /* how long the trash keeps what it gets; 0: what is replaced or removed goes at once */
+    unsigned part, parts;   /* scrub: content of the part-th (from 1) of so many parts is read again; parts 0: no scrub */
+    uint64_t rate;          /* bytes per second that a scrub may read; 0: no limit */
+};
+
 struct store_scan {
     struct manifest_totals totals;
     uint64_t hashed;        /* files whose content was read */
@@ -77,6 +89,10 @@ struct store_scan {
     uint64_t special;       /* sockets, fifos, devices: skipped */
     uint64_t problems;      /* objects that could not be looked at */
     uint64_t partials;      /* objects of which an earlier run left a part */
+    uint64_t floor;         /* of the manifest's head: a new change made in this store's name must count above it */
+    uint64_t before;        /* objects that the manifest recorded before this scan held */
+    int64_t verified;       /* the oldest verification of any object's content, seconds since 1970; 0: never, or no objects */
+    uint64_t damaged;       /* objects whose content is damaged */
     bool changed;           /* the manifest differs from the recorded one */
 };
 
@@ -84,6 +100,8 @@ enum store_how {
     STORE_RECORD,  /* only version, origin and first_seen are new */
     STORE_META,    /* mode and mtime too; content is there already */
     STORE_CONTENT, /* all of it: put a file or symlink, make a directory */
+    STORE_REMOVE,  /* entry is a tombstone: what the scan saw here goes to the trash. A directory goes when the paths have
+                      left it, if it is empty then; that it is not is told as a problem */
 };
 
 enum store_from {
@@ -97,6 +115,7 @@ struct store_op {
     uint64_t seq;               /* rises by one with each operation */
     enum store_how how;
     enum store_from from;
+    const char *from_path;      /* NUL-terminated: with STORE_FROM_ROOT, read this path there; NULL: the entry's own */
     int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT; with STORE_FROM_SELF where to turn to when the
                                    content is not there after all; else -1 */
     const char *target;         /* of a symlink that comes by stream, NUL-terminated; else NULL */
@@ -125,8 +144,8 @@ struct store_ops {
      * group is changed to this one. A changed manifest is
      * saved before this returns, so that no version is ever offered that the store could forget.
      */
-    int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out,
-                struct err *e);
+    int (*scan)(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
+                struct store_scan *out, struct err *e);
 
     /* The scan's manifest, after commit the one that is recorded, for any number of readers: a descriptor that stays the store's. */
     int (*manifest)(struct store *s);

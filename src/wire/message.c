@@ -109,6 +109,15 @@ void message_put_scan(struct wire_out *o, const struct message_scan *m)
     struct buf *b = wire_out_begin(o, MSG_SCAN, 0);
     put_uuid(b, &m->id);
     buf_str(b, m->group, m->group_len);
+    const struct store_rules *r = &m->rules;
+    buf_u8(b, (uint8_t)((r->propagate ? SCAN_PROPAGATE : 0u) | (r->emptied ? SCAN_EMPTIED : 0u) |
+                        (r->cross ? SCAN_CROSS : 0u)));
+    buf_svarint(b, r->now);
+    buf_varint(b, (uint64_t)r->tombstones);
+    buf_varint(b, (uint64_t)r->trash);
+    buf_varint(b, r->part);
+    buf_varint(b, r->parts);
+    buf_varint(b, r->rate);
     wire_out_end(o);
 }
 
@@ -144,6 +153,10 @@ void message_put_scanned(struct wire_out *o, const struct message_scanned *m)
     buf_varint(b, m->special);
     buf_varint(b, m->problems);
     buf_varint(b, m->partials);
+    buf_varint(b, m->floor);
+    buf_varint(b, m->before);
+    buf_varint(b, m->damaged);
+    buf_svarint(b, m->verified);
     buf_u8(b, m->changed);
     wire_out_end(o);
 }
@@ -206,6 +219,8 @@ void message_put_apply(struct wire_out *o, uint16_t channel, const struct messag
     buf_u8(b, m->how);
     buf_u8(b, m->from);
     buf_varint(b, m->lender);
+    if (m->from == STORE_FROM_ROOT)
+        buf_str(b, m->from_path ? m->from_path : "", m->from_path ? strlen(m->from_path) : 0);
     manifest_put_entry(b, &m->entry);
     wire_out_end(o);
 }
@@ -304,7 +319,18 @@ int message_get_scan(struct frame *f, struct message_scan *m, struct err *e)
 {
     get_uuid(&f->body, &m->id);
     m->group = rd_str(&f->body, MSG_TEXT_MAX, &m->group_len);
-    return finish(f, !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
+    uint8_t flags = rd_u8(&f->body);
+    int64_t now = rd_svarint(&f->body);
+    uint64_t tombstones = rd_varint(&f->body), trash = rd_varint(&f->body);
+    uint64_t part = rd_varint(&f->body), parts = rd_varint(&f->body), rate = rd_varint(&f->body);
+    m->rules = (struct store_rules){.now = now, .propagate = flags & SCAN_PROPAGATE, .emptied = flags & SCAN_EMPTIED,
+                                    .cross = flags & SCAN_CROSS, .tombstones = (int64_t)tombstones,
+                                    .trash = (int64_t)trash, .part = (unsigned)part, .parts = (unsigned)parts,
+                                    .rate = rate};
+    bool ok = flags < SCAN_CROSS << 1 && now >= -ENTRY_TIME_MAX && now <= ENTRY_TIME_MAX &&
+              tombstones <= (uint64_t)ENTRY_TIME_MAX && trash <= (uint64_t)ENTRY_TIME_MAX && parts <= MSG_PARTS_MAX &&
+              part <= parts && (part > 0) == (parts > 0);
+    return finish(f, ok && !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
 }
 
 int message_get_progress(struct frame *f, struct message_progress *m, struct err *e)
@@ -331,9 +357,13 @@ int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *
     m->special = rd_varint(&f->body);
     m->problems = rd_varint(&f->body);
     m->partials = rd_varint(&f->body);
+    m->floor = rd_varint(&f->body);
+    m->before = rd_varint(&f->body);
+    m->damaged = rd_varint(&f->body);
+    m->verified = rd_svarint(&f->body);
     uint8_t changed = rd_u8(&f->body);
     m->changed = changed != 0;
-    return finish(f, changed <= 1, e);
+    return finish(f, changed <= 1 && m->verified >= -ENTRY_TIME_MAX && m->verified <= ENTRY_TIME_MAX, e);
 }
 
 int message_get_list(struct frame *f, struct message_list *m, struct err *e)
@@ -406,22 +436,44 @@ static int get_entry(struct frame *f, char *path, struct entry *entry, struct er
     return finish(f, true, e);
 }
 
-int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e)
+/* "" for the entry's own path. */
+static int get_from_path(struct frame *f, char *scratch, const char **path, struct err *e)
+{
+    size_t n;
+    const char *p = rd_str(&f->body, PATH_LEN_MAX, &n);
+    *path = NULL;
+    if (!p || n == 0)
+        return 0;
+    int rc = path_check(p, n, e);
+    if (rc < 0)
+        return err_set(e, ERR_PROTO, "%s message with a path that cannot be", message_name(f->type));
+    memcpy(scratch, p, n);
+    scratch[n] = '\0';
+    *path = scratch;
+    return 0;
+}
+
+int message_get_apply(struct frame *f, char *path, char *from_path, struct message_apply *m, struct err *e)
 {
     m->seq = rd_varint(&f->body);
     m->how = rd_u8(&f->body);
     m->from = rd_u8(&f->body);
     uint64_t lender = rd_varint(&f->body);
     m->lender = (uint32_t)(lender & 0xffff);
-    if (f->body.bad || m->how > STORE_CONTENT || m->from > MSG_FROM_PATCH || lender > 0xffff)
+    if (f->body.bad || m->how > STORE_REMOVE || m->from > MSG_FROM_PATCH || lender > 0xffff)
         return finish(f, false, e);
-    int rc = get_entry(f, path, &m->entry, e);
+    m->from_path = NULL;
+    int rc = m->from == STORE_FROM_ROOT ? get_from_path(f, from_path, &m->from_path, e) : 0;
+    if (rc == 0)
+        rc = get_entry(f, path, &m->entry, e);
     if (rc < 0)
         return rc;
-    /* Content must come from somewhere exactly where there is content to come. */
+    /* Content must come from somewhere exactly where there is content to come; and a tombstone has none. */
     bool content = m->how == STORE_CONTENT && m->entry.kind != ENTRY_DIR;
+    bool gone = m->entry.kind == ENTRY_GONE;
+    bool fits = gone ? m->how == STORE_RECORD || m->how == STORE_REMOVE : m->how != STORE_REMOVE;
     bool patch = m->from == MSG_FROM_PATCH;
-    return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0 &&
+    return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0 && fits &&
                   (!patch || m->entry.kind == ENTRY_FILE), e);
 }
 

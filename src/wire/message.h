@@ -9,6 +9,7 @@
 
 #include "base/path.h"
 #include "object/manifest.h"
+#include "store/store.h"
 #include "wire/frame.h"
 
 /* Types. From the coordinator (C), from the agent (A), or both. Never reuse a number. */
@@ -55,6 +56,7 @@ enum message_type {
 #define MSG_OPS_MAX 16384u             /* operations that may be under way at one agent */
 #define MSG_TEXT_MAX 4096u             /* bytes of a message for people, an address, a group's name */
 #define MSG_PEERS_MAX 1024u
+#define MSG_PARTS_MAX 1000000u         /* parts that a scrub may be divided into */
 
 /* Where the content of an operation comes from, as APPLY says it: the store's enum, and what only the agent knows. */
 #define MSG_FROM_PATCH (STORE_FROM_STREAM + 1) /* a patch on the frame's channel, against what the target has */
@@ -96,10 +98,13 @@ struct message_opened {
     struct rd peer_list;       /* for message_next_peer */
 };
 
+enum message_scan_flag { SCAN_PROPAGATE = 1, SCAN_EMPTIED = 2, SCAN_CROSS = 4 };
+
 struct message_scan {
     struct uuid id;
     const char *group;
     size_t group_len;
+    struct store_rules rules;
 };
 
 struct message_progress {
@@ -114,7 +119,8 @@ struct message_problem {
 
 struct message_scanned {
     struct manifest_totals totals;
-    uint64_t hashed, hashed_bytes, special, problems, partials;
+    uint64_t hashed, hashed_bytes, special, problems, partials, floor, before, damaged;
+    int64_t verified;
     bool changed;
 };
 
@@ -127,6 +133,7 @@ struct message_list {
 struct message_apply {
     uint64_t seq;
     uint8_t how, from;         /* enum store_how, enum store_from or MSG_FROM_PATCH */
+    const char *from_path;     /* STORE_FROM_ROOT: of the content there, NUL-terminated in the caller's scratch; NULL: as the entry's */
     uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent; STORE_FROM_SELF: who else has the content */
     struct entry entry;        /* path in the caller's scratch */
 };
@@ -179,7 +186,7 @@ int message_get_totals(struct frame *f, struct manifest_totals *t, struct err *e
 int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX */
 int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);      /* have: MSG_HAVE_MAX */
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
-int message_get_apply(struct frame *f, char *path, struct message_apply *m, struct err *e);
+int message_get_apply(struct frame *f, char *path, char *from_path, struct message_apply *m, struct err *e);
 int message_get_result(struct frame *f, struct message_result *m, struct err *e);
 int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN */
 int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e);

@@ -11,7 +11,7 @@ static void read_message(struct frame *f)
 {
     static struct digest digests[MSG_HAVE_MAX];
     static uint8_t have[MSG_HAVE_MAX];
-    char path[PATH_LEN_MAX + 1];
+    char path[PATH_LEN_MAX + 1], from_path[PATH_LEN_MAX + 1];
     union {
         struct message_open open;
         struct message_opened opened;
@@ -59,7 +59,7 @@ static void read_message(struct frame *f)
                 if (have[i] > STORE_HAVE_PART)
                     abort();
         break;
-    case MSG_APPLY: message_get_apply(f, path, &m.apply, &e); break;
+    case MSG_APPLY: message_get_apply(f, path, from_path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
     case MSG_SIGN:
     case MSG_SEND: message_get_send(f, path, &m.entry, &e); break;

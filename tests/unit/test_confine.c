@@ -275,7 +275,7 @@ static unsigned opened(struct session *s)
 
 static struct manifest_totals scan(struct session *s)
 {
-    struct message_scan m = {.id = s->id, .group = "g", .group_len = 1};
+    struct message_scan m = {.id = s->id, .group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
     struct message_scanned got;
     message_put_scan(&s->out, &m);
     struct frame f = next(s);
@@ -770,7 +770,7 @@ static void reading_only_makes_no_root(void **state)
     (void)state;
     char *root = at("nowhere");
     struct agent_options options = {.root = root, .read_only = true};
-    struct message_scan m = {.group = "g", .group_len = 1};
+    struct message_scan m = {.group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
     struct session s;
     start(&s, &options, false);
     say_open(&s, 0, root, "");

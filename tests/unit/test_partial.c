@@ -35,6 +35,8 @@
 
 /* ---- what a file system may lack, and the time: these stand in front of the library's ---- */
 
+static const struct store_rules no_rules = {.tombstones = 400 * 86400, .trash = 7 * 86400};
+
 static struct lacks {
     bool exchange, noreplace, link;
     bool across; /* nothing can be renamed or linked from one directory to another */
@@ -195,7 +197,7 @@ static void open_how(struct heard *h, bool dry_run)
     h->given = h->next = 0;
     h->s = store_dir_new(&o);
     if (h->s->ops->inspect(h->s, &h->info, &e) < 0 ||
-        h->s->ops->scan(h->s, &h->info.id, "g", &h->scan, &e) < 0)
+        h->s->ops->scan(h->s, &h->info.id, "g", &no_rules, &h->scan, &e) < 0)
         fail_msg("%s", e.msg);
 }
 

@@ -33,6 +33,8 @@
 
 /* ---- what a file system may lack: these stand in front of the library's ---- */
 
+static const struct store_rules no_rules = {.tombstones = 400 * 86400, .trash = 7 * 86400};
+
 static struct lacks {
     bool tmpfile, exchange, noreplace, empty_path, link;
 } lacks;
@@ -226,7 +228,7 @@ static void open_with(struct heard *h, const struct store_options *o, struct sto
     h->s = store_dir_new(o);
     if (h->s->ops->inspect(h->s, &h->info, &e) < 0)
         fail_msg("inspect: %s", e.msg);
-    if (h->s->ops->scan(h->s, &h->info.id, "g", out ? out : &scan, &e) < 0)
+    if (h->s->ops->scan(h->s, &h->info.id, "g", &no_rules, out ? out : &scan, &e) < 0)
         fail_msg("scan: %s", e.msg);
 }
 
@@ -1112,7 +1114,7 @@ static int try_open(const struct store_options *o, struct err *e)
     struct store *s = store_dir_new(o);
     int rc = s->ops->inspect(s, &info, e);
     if (rc == 0) {
-        rc = s->ops->scan(s, &info.id, "g", &out, e);
+        rc = s->ops->scan(s, &info.id, "g", &no_rules, &out, e);
         store_info_free(&info);
     }
     s->ops->close(s);

@@ -159,13 +159,13 @@ static void apply_round_trip(void **state)
     struct line l;
     open_line(&l);
     struct message_apply m = {.seq = 9, .how = STORE_CONTENT, .from = STORE_FROM_ROOT, .lender = 2}, got;
-    char path[PATH_LEN_MAX + 1];
+    char path[PATH_LEN_MAX + 1], from_path[PATH_LEN_MAX + 1];
     struct err e;
     sample(&m.entry);
     message_put_apply(&l.out, 4, &m);
     struct frame f = carry(&l);
     assert_int_equal(f.channel, 4);
-    assert_int_equal(message_get_apply(&f, path, &got, &e), 0);
+    assert_int_equal(message_get_apply(&f, path, from_path, &got, &e), 0);
     assert_int_equal(got.seq, 9);
     assert_int_equal(got.lender, 2);
     assert_string_equal(got.entry.path, "a/b");
@@ -189,7 +189,7 @@ static void apply_refused(void **state)
         struct line l;
         open_line(&l);
         struct message_apply m = {.seq = 1, .how = bad[i].how, .from = bad[i].from}, got;
-        char path[PATH_LEN_MAX + 1];
+        char path[PATH_LEN_MAX + 1], from_path[PATH_LEN_MAX + 1];
         struct err e;
         sample(&m.entry);
         m.entry.kind = bad[i].kind;
@@ -201,7 +201,7 @@ static void apply_refused(void **state)
         }
         message_put_apply(&l.out, 0, &m);
         struct frame f = carry(&l);
-        assert_int_equal(message_get_apply(&f, path, &got, &e), ERR_PROTO);
+        assert_int_equal(message_get_apply(&f, path, from_path, &got, &e), ERR_PROTO);
         close_line(&l);
     }
 }
