@@ -6,9 +6,6 @@
 
 #include "group/group.h"
 
-#define CONF_LINE_MAX 8192      /* bytes in a line, without its end */
-#define CONF_FILE_MAX (1 << 20) /* bytes in a file */
-
 /*
  * Parses one file's text (len bytes, need not end in a newline) and appends what it defines to g.
  * file is for messages. ERR_CONF "FILE:LINE: reason"; g may then hold a part and is only good for freeing.

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "group/conf.h"
+#include "group/text.h"
 
 /* What was read, as "group: name=address name=address; group: ...", name left out where it is the address. */
 static char *render(const struct groups *g)
@@ -232,7 +233,7 @@ static void test_lines(void **state)
     for (int over = 0; over < 2; over++) {
         struct buf b = {0};
         buf_put(&b, "/x\n#", 4);
-        for (int i = 1; i < CONF_LINE_MAX + over; i++)
+        for (int i = 1; i < TEXT_LINE_MAX + over; i++)
             buf_u8(&b, 'x');
         buf_put(&b, "\r\n/y\n", 5);
         if (over)
@@ -339,7 +340,7 @@ static void test_load(void **state)
     assert_int_equal(g.group[0].members, 2);
     assert_string_equal(g.group[0].member[1].file, d->b);
     groups_free(&g);
-    assert_int_equal(truncate(d->a, CONF_FILE_MAX + 1), 0);
+    assert_int_equal(truncate(d->a, TEXT_FILE_MAX + 1), 0);
     load_refused(d->a, "1 MiB");
     assert_int_equal(unlink(d->a), 0);
     assert_int_equal(mkfifo(d->a, 0600), 0);
