@@ -17,7 +17,6 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define FILTER_PATTERN_MAX 4095u /* bytes in a pattern */
 #define FILTER_RULES_MAX 10000u
 
 struct filter;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "object/filter.h"
+#include "object/pattern.h"
 
 /*
  * A tree, and what rsync 3.5.0 leaves out of it under each list of rules (rsync -a --exclude=RULE...,
@@ -245,16 +246,16 @@ static void there_are_limits(void **state)
     (void)state;
     struct filter *f = filter_new();
     struct err e = {0};
-    char *long_one = malloc(FILTER_PATTERN_MAX + 2);
-    memset(long_one, 'a', FILTER_PATTERN_MAX + 1);
-    long_one[FILTER_PATTERN_MAX + 1] = '\0';
+    char *long_one = malloc(PATTERN_MAX + 2);
+    memset(long_one, 'a', PATTERN_MAX + 1);
+    long_one[PATTERN_MAX + 1] = '\0';
     assert_int_equal(filter_add(f, false, long_one, &e), ERR_USAGE);
     assert_int_equal(filter_add(f, false, long_one + 1, &e), 0);
-    assert_true(filter_excludes(f, long_one, FILTER_PATTERN_MAX, false));
-    long_one[FILTER_PATTERN_MAX] = '?';
+    assert_true(filter_excludes(f, long_one, PATTERN_MAX, false));
+    long_one[PATTERN_MAX] = '?';
     assert_int_equal(filter_add(f, false, long_one + 1, &e), 0);
-    long_one[FILTER_PATTERN_MAX] = 'b';
-    assert_true(filter_excludes(f, long_one + 1, FILTER_PATTERN_MAX, false));
+    long_one[PATTERN_MAX] = 'b';
+    assert_true(filter_excludes(f, long_one + 1, PATTERN_MAX, false));
     while (filter_count(f) < FILTER_RULES_MAX)
         assert_int_equal(filter_add(f, true, "x", &e), 0);
     assert_int_equal(filter_add(f, true, "x", &e), ERR_USAGE);
@@ -273,7 +274,7 @@ static void many_stars_are_not_slow(void **state)
     memset(path, 'a', sizeof path);
     clock_t before = clock();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        char pattern[FILTER_PATTERN_MAX + 1] = "";
+        char pattern[PATTERN_MAX + 1] = "";
         while (strlen(pattern) + strlen(parts[i]) < 1500)
             strcat(pattern, parts[i]);
         strcat(pattern, "[x]*");
