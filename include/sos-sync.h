@@ -42,6 +42,12 @@ struct sos_groups;
 struct sos_groups *sos_groups_load(const char *file, struct sos_error *error);
 /* The group "default" of these members, addresses as on the command line. NULL with error. */
 struct sos_groups *sos_groups_of(char *const *member, size_t n, struct sos_error *error);
+/*
+ * Takes up what the policy says of these groups: file, or with NULL /etc/sos.policy and then ~/.sos.policy, as far as
+ * they are there. Call it once, right after the groups are made; without it every member holds every object. false
+ * with error ("FILE:LINE: ..."); g is then only good for freeing.
+ */
+bool sos_groups_policy(struct sos_groups *g, const char *file, struct sos_error *error);
 void sos_groups_free(struct sos_groups *g);
 
 size_t sos_groups_count(const struct sos_groups *g);

@@ -171,7 +171,7 @@ enum sos_status cmd_sync(struct cmd *c)
     enum sos_status status = SOS_USAGE;
     bool *picked = NULL;
     struct sos_groups *g = open_groups(o, &error);
-    if (!g || !groups_known(g, &o->group, &error)) {
+    if (!g || !sos_groups_policy(g, o->policy, &error) || !groups_known(g, &o->group, &error)) {
         reporter_error(c->report, NULL, error.message);
         goto out;
     }

@@ -231,6 +231,8 @@ static const struct row table[] = {
      .help = "read all content again; --mtree: add SHA-256 digests"},
     {0, "config", "FILE", .commands = S, .take = take_text, AT(config),
      .help = "read groups from FILE, not from /etc/sos.conf and ~/.sos.conf"},
+    {0, "policy", "FILE", .commands = S, .take = take_text, AT(policy),
+     .help = "read policies from FILE, not from /etc/sos.policy and ~/.sos.policy"},
     {0, "group", "NAME", .commands = S, .take = take_list, AT(group),
      .help = "only this group; may be given several times"},
     {0, "exclude", "PATTERN", .commands = S | M, .take = add_rule, .to = 0,
@@ -299,7 +301,6 @@ static const struct row table[] = {
     {'h', "help", .commands = S | M | A, .take = take_flag, AT(help), .help = "print this"},
     {'V', "version", .commands = S | M | A, .take = take_flag, AT(version), .help = "print the version"},
     {0, "max-delete", "NUMBER", .take = take_unbuilt},
-    {0, "policy", "FILE", .take = take_unbuilt},
 };
 
 #undef AT

@@ -31,7 +31,7 @@ struct options {
     int compress; /* of enum sos_compress */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
-    const char *config, *state_dir, *cache_dir, *root; /* NULL: not given */
+    const char *config, *policy, *state_dir, *cache_dir, *root; /* NULL: not given */
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;
     unsigned long long bwlimit; /* bytes per second; 0: none */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 static void member_free(struct member *m)
 {
     free(m->name);
+    free(m->alias);
+    free(m->listed);
     free(m->file);
     address_free(&m->address);
 }
@@ -104,6 +107,44 @@ int groups_add(struct groups *g, const char *group, const char *name, struct add
     };
     *address = (struct address){0};
     return 0;
+}
+
+/* ---- naming a member ---- */
+
+enum naming { BY_NAME, BY_ADDRESS, BY_HOST, NAMINGS };
+
+static bool is_named(const struct member *m, enum naming by, const char *text)
+{
+    switch (by) {
+    case BY_NAME:
+        return strcmp(m->name, text) == 0 || (m->alias && strcmp(m->alias, text) == 0);
+    case BY_ADDRESS:
+        return strcmp(m->address.text, text) == 0 || (m->listed && strcmp(m->listed, text) == 0);
+    default:
+        return m->address.host && strcasecmp(m->address.host, text) == 0;
+    }
+}
+
+unsigned group_member_count(const struct group *g, const char *text, unsigned *member)
+{
+    unsigned found = 0;
+    for (enum naming by = 0; by < NAMINGS && found == 0; by++)
+        for (size_t i = 0; i < g->members; i++)
+            if (is_named(&g->member[i], by, text)) {
+                *member = (unsigned)i;
+                found++;
+            }
+    return found;
+}
+
+int group_member_find(const struct group *g, const char *text, unsigned *member, struct err *e)
+{
+    unsigned found = group_member_count(g, text, member);
+    if (found == 1)
+        return 0;
+    if (found > 1)
+        return err_set(e, ERR_CONF, "%.200s may be any of %u members of group %.100s; give the name of one", text, found, g->name);
+    return err_set(e, ERR_CONF, "%.200s is no member of group %.100s", text, g->name);
 }
 
 int groups_from_args(struct groups *g, char *const *arg, size_t n, struct err *e)

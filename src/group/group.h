@@ -15,7 +15,9 @@
 
 struct member {
     char *name;            /* its key in sos.conf, or the address as written; unique after group_check */
-    struct address address;
+    struct address address; /* where it is reached */
+    char *alias;           /* another name that a policy gives it; NULL: none */
+    char *listed;          /* its address as written, where a policy has it reached by another; NULL: as address */
     char *file;            /* where it was defined: file name, NULL for the command line */
     unsigned line;         /* and line, from 1; 0 for the command line */
 };
@@ -52,6 +54,15 @@ int groups_add(struct groups *g, const char *group, const char *name, struct add
  * naming both with file and line.
  */
 int group_check(const struct group *g, struct err *e);
+
+/*
+ * The member that text names: by name, by address as written, or by a host that only it has. ERR_CONF, also where
+ * text may be several.
+ */
+int group_member_find(const struct group *g, const char *text, unsigned *member, struct err *e);
+
+/* How many members text may mean; one of them into *member. */
+unsigned group_member_count(const struct group *g, const char *text, unsigned *member);
 
 /* The group "default" of members given on the command line. ERR_CONF names the argument. */
 int groups_from_args(struct groups *g, char *const *arg, size_t n, struct err *e);

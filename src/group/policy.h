@@ -13,9 +13,8 @@
 
 #include "base/err.h"
 #include "group/group.h"
-#include "object/digest.h"
 
-#define POLICY_FILE_MAX (1 << 20) /* bytes in a file */
+#define POLICY_SYSTEM "/etc/sos.policy"
 #define POLICY_COPIES_MAX GROUP_MEMBERS_MAX
 #define POLICY_ALL UINT32_MAX     /* replicas: every member that is not blocked */
 
@@ -45,20 +44,24 @@ int policy_load(struct policy *p, const char *file, struct err *e);
 int policy_load_default(struct policy *p, struct err *e);
 
 /*
- * What the groups are known from. POLICY_CONF: a sos.conf, so a section or a member that none of them has is an
- * error. POLICY_ARGS: the command line, which knows the group "default" alone: what is about others is skipped,
- * and in sections about all groups members that it has not got are skipped too.
+ * What the groups are known from. POLICY_CONF: a sos.conf, so whatever it does not have is unknown. POLICY_ARGS: the
+ * command line, of which the usual files know nothing: what they say of other groups, nodes and members is skipped.
+ * POLICY_ARGS_FILE: the command line, with a policy named beside it: other groups and nodes are skipped, but in
+ * [default] and [group default] every member must be one of those given.
  */
-enum policy_from { POLICY_CONF, POLICY_ARGS };
+enum policy_from { POLICY_CONF, POLICY_ARGS, POLICY_ARGS_FILE };
 
 /*
  * Holds the policy against all groups: every group, node and member that it names must be there. Gives members
  * the name and the store of their [node] section. Call it once, before group_check and policy_bind. ERR_CONF with
- * file and line; ERR_UNSUPPORTED, likewise, for what this version cannot do yet.
+ * file and line. Adds remarks.
  */
-int policy_apply(const struct policy *p, struct groups *g, enum policy_from from, struct err *e);
+int policy_apply(struct policy *p, struct groups *g, enum policy_from from, struct err *e);
 
-/* What is no error but hardly meant, "FILE:LINE: text"; NULL behind the last. Of policy_parse. */
+/* ERR_UNSUPPORTED with file and line for what the language has and this version cannot do yet. */
+int policy_built(const struct policy *p, struct err *e);
+
+/* What is no error but hardly meant, "FILE:LINE: text"; NULL behind the last. */
 const char *policy_remark(const struct policy *p, size_t i);
 
 /* ---- one group ---- */
@@ -76,7 +79,7 @@ struct policy_settings {
     bool propagate;              /* deletions: a missing object is a deletion, not a lost replica */
     uint64_t tombstones;         /* seconds that a deletion is remembered */
     uint64_t trash;              /* seconds that what was removed is kept; 0: not at all */
-    enum digest_algo hash;
+    bool sha256;                 /* hash: contents by SHA-256, not by XXH3 */
     uint64_t max_delete;         /* objects of a member, or per cent of them, that a run may take away */
     bool max_delete_percent;
     uint64_t down_after;         /* seconds after which the copies of an absent member no longer count */
@@ -109,8 +112,8 @@ struct policy_object {
 
 struct group_policy;
 
-/* g must be a group that policy_apply saw; g and p must outlive it. ERR_CONF. */
-int policy_bind(const struct policy *p, const struct group *g, struct group_policy **out, struct err *e);
+/* g must be a group that policy_apply saw and let pass; g and p must outlive what is returned. */
+struct group_policy *policy_bind(const struct policy *p, const struct group *g);
 void group_policy_free(struct group_policy *gp);
 
 const struct policy_settings *group_policy_settings(const struct group_policy *gp);
@@ -126,8 +129,5 @@ const struct policy_object *policy_of(struct group_policy *gp, const char *path,
 
 /* What the sections without a pattern say, for an object that appears now: what `policy get` shows. */
 const struct policy_object *policy_of_group(struct group_policy *gp, int64_t now);
-
-/* The member that text names: by name, by address as written, or by a host that only it has. ERR_CONF. */
-int group_member_find(const struct group *g, const char *text, unsigned *member, struct err *e);
 
 #endif

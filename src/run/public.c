@@ -55,13 +55,42 @@ struct sos_groups *sos_groups_of(char *const *member, size_t n, struct sos_error
 {
     struct err e;
     struct sos_groups *g = mem_zalloc(sizeof *g);
+    g->given = true;
     return result(g, groups_from_args(&g->groups, member, n, &e), &e, error);
+}
+
+static int take_policy(struct sos_groups *g, const char *file, struct err *e)
+{
+    enum policy_from from = !g->given ? POLICY_CONF : file ? POLICY_ARGS_FILE : POLICY_ARGS;
+    g->policy = policy_new();
+    int rc = file ? policy_load(g->policy, file, e) : policy_load_default(g->policy, e);
+    if (rc == 0)
+        rc = policy_apply(g->policy, &g->groups, from, e);
+    return rc < 0 ? rc : policy_built(g->policy, e);
+}
+
+bool sos_groups_policy(struct sos_groups *g, const char *file, struct sos_error *error)
+{
+    struct err e;
+    if (take_policy(g, file, &e) < 0) {
+        tell(error, &e);
+        return false;
+    }
+    g->bound = mem_alloc((g->groups.n + 1) * sizeof *g->bound);
+    for (size_t i = 0; i < g->groups.n; i++)
+        g->bound[i] = policy_bind(g->policy, &g->groups.group[i]);
+    return true;
 }
 
 void sos_groups_free(struct sos_groups *g)
 {
-    if (g)
-        groups_free(&g->groups);
+    if (!g)
+        return;
+    for (size_t i = 0; g->bound && i < g->groups.n; i++)
+        group_policy_free(g->bound[i]);
+    free(g->bound);
+    policy_free(g->policy);
+    groups_free(&g->groups);
     free(g);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/rate.h"
 #include "group/group.h"
+#include "group/policy.h"
 #include "link/link.h"
 #include "object/manifest_diff.h"
 #include "plan/plan.h"
@@ -15,6 +16,9 @@
 
 struct sos_groups {
     struct groups groups;
+    bool given;                  /* on the command line, not in a sos.conf */
+    struct policy *policy;       /* NULL: none was taken up */
+    struct group_policy **bound; /* one for each group; NULL as policy */
 };
 
 enum peer_state {
@@ -113,6 +117,7 @@ struct channel {
 
 struct run {
     const struct group *group;
+    struct group_policy *policy; /* what is asked of its objects, and its settings; NULL: nothing but the defaults */
     /* What serves a member (struct peer) in its child; NULL: peer_serve_local. Tests put a fake here. */
     int (*body)(int fd, void *peer);
     const struct sos_options *options;

@@ -12,7 +12,8 @@
 static bool is_named(const struct sos_options *o, const struct member *m)
 {
     for (size_t i = 0; i < o->adopts; i++)
-        if (strcmp(o->adopt[i], m->name) == 0 || strcmp(o->adopt[i], m->address.text) == 0)
+        if (strcmp(o->adopt[i], m->name) == 0 || strcmp(o->adopt[i], m->address.text) == 0 ||
+            (m->listed && strcmp(o->adopt[i], m->listed) == 0))
             return true;
     return false;
 }
@@ -212,9 +213,31 @@ enum sos_status run_group(struct run *r)
     return r->summary.status;
 }
 
+/* The rules of the policy come after those that were given: what is said by hand decides. Caller frees. */
+static struct sos_filter_rule *all_rules(const struct group_policy *policy, struct sos_options *o)
+{
+    const struct policy_settings *s = group_policy_settings(policy);
+    struct sos_filter_rule *rule = mem_alloc((o->filters + s->excludes + 1) * sizeof *rule);
+    size_t n = 0;
+    for (; n < o->filters; n++)
+        rule[n] = o->filter[n];
+    for (size_t i = 0; i < s->excludes; i++)
+        rule[n++] = (struct sos_filter_rule){false, s->exclude[i]};
+    o->filter = rule;
+    o->filters = n;
+    return rule;
+}
+
 enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct sos_options *options,
                          const struct sos_callbacks *callbacks)
 {
-    struct run r = {.group = &g->groups.group[group], .options = options, .callbacks = callbacks};
-    return run_group(&r);
+    struct sos_options o = *options;
+    struct group_policy *policy = g->bound ? g->bound[group] : NULL;
+    struct sos_filter_rule *rule = policy ? all_rules(policy, &o) : NULL;
+    struct run r = {.group = &g->groups.group[group], .policy = policy, .options = &o, .callbacks = callbacks};
+    for (size_t i = 0; policy && policy_remark(g->policy, i); i++)
+        report_trouble(&r, NULL, NULL, false, policy_remark(g->policy, i));
+    enum sos_status status = run_group(&r);
+    free(rule);
+    return status;
 }

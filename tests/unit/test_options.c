@@ -168,7 +168,7 @@ static const struct { const char *line, *says[3]; } wrong[] = {
     {"--compress=9", {"--compress", "no value"}},
     {"--no-compress=1", {"--no-compress", "no value"}},
     {"--max-delete 5", {"--max-delete", "not built"}},
-    {"--policy f", {"--policy", "not built"}},
+    {"--policy=", {"--policy", "empty"}},
 };
 
 static void wrong_lines(void **state)
