@@ -12,7 +12,7 @@ _sos_sync() {
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
     --exclude | --include | --timeout | --threads | --group | --adopt | --rsh | -e | --remote-command | --bwlimit) return ;;
-    --config | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
+    --config | --policy | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
@@ -25,7 +25,7 @@ _sos_sync() {
         -*)
             words="--accept-new --adopt --bwlimit --cache-dir --checksum --color --compress --config --dry-run --exclude
                 --exclude-from --format --fsync --group --help --identity --include --include-from --json --known-hosts
-                --mtree --no-cache --no-compress --no-progress --no-sandbox --progress --quiet --remote-command --rsh
+                --mtree --no-cache --no-compress --no-progress --no-sandbox --policy --progress --quiet --remote-command --rsh
                 --ssh-config --state-dir --stats --threads --through --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != agent ] ||
                 words="--help --no-delete --no-sandbox --quiet --read-only --root --state-dir --verbose --version"

@@ -265,7 +265,7 @@ on_terminal() {
         grep -q "$word" <<<"$errors"
         grep -q 'not built' <<<"$errors"
     done
-    for word in --max-delete=1 --policy=x; do
+    for word in --max-delete=1; do
         exits 1 "$word" a b
         grep -q -- "$(cut -d = -f 1 <<<"$word")" <<<"$errors"
     done
