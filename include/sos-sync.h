@@ -146,6 +146,12 @@ struct sos_options {
     const char *const *identity; /* files of private keys, in place of the configured ones */
     size_t identities;
     uint64_t bwlimit;           /* bytes per second over all links to other machines together; 0: no limit */
+    bool max_delete_given;      /* the next two count, and not what the policy says */
+    bool max_delete_percent;    /* per cent of a member's objects; 100: whatever is gone is meant, also a store that is empty now */
+    uint64_t max_delete;        /* objects whose content may be deleted from a member */
+    const char *const *remove;  /* objects that are to be deleted from all members; nothing else is done then */
+    size_t removes;
+    bool recursive;             /* of these, directories go with all that is in them */
     const char *const *adopt; /* names of members whose store is accepted though another was expected there */
     size_t adopts;
 };

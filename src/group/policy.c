@@ -100,11 +100,16 @@ static enum policy_setting set_one(struct policy_settings *to, const struct grou
     }
 }
 
+void policy_settings_init(struct policy_settings *s)
+{
+    *s = (struct policy_settings){.tombstones = 400 * DAY, .trash = 7 * DAY, .max_delete = 25, .max_delete_percent = true,
+                                  .down_after = 7 * DAY};
+}
+
 static void bind_settings(struct group_policy *gp)
 {
     struct policy_settings *to = &gp->settings;
-    *to = (struct policy_settings){.tombstones = 400 * DAY, .trash = 7 * DAY, .max_delete = 25, .max_delete_percent = true,
-                                   .down_after = 7 * DAY};
+    policy_settings_init(to);
     for (size_t i = 0; i < gp->sections; i++) {
         const struct policy_section *s = gp->section[i];
         for (size_t k = 0; k < s->entries; k++) {

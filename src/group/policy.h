@@ -89,6 +89,8 @@ struct policy_settings {
     struct policy_source source[POLICY_SETTINGS];
 };
 
+void policy_settings_init(struct policy_settings *s); /* what holds where no policy says otherwise */
+
 struct policy_member {
     const char *name;
     uint64_t capacity;           /* bytes that its objects may take; 0: no limit but the disk's */

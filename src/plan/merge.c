@@ -18,9 +18,6 @@ struct merge {
     uint64_t pull;
     struct merge_source source[PLAN_MEMBERS_MAX];
     const struct entry *head[PLAN_MEMBERS_MAX]; /* NULL: at its end, when its bit in pull is clear */
-    bool held;           /* row is a mixed one that waits for the heads behind it */
-    struct merge_row row; /* its entries are in copy */
-    struct entry *copy;  /* one for each source; made when the first mixed row comes */
     uint64_t blind;                 /* bit i: dark[i] is set */
     char *dark[PLAN_MEMBERS_MAX];   /* the directory that member i could not look into, while rows are below it */
     size_t last_len;
@@ -50,7 +47,6 @@ void merge_free(struct merge *m)
         return;
     for (unsigned i = 0; i < m->n; i++)
         free(m->dark[i]);
-    free(m->copy);
     free(m);
 }
 
@@ -149,7 +145,6 @@ static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
     row->path = m->last;
     row->path_len = m->last_len;
     row->members = m->n;
-    row->has_below = false;
     if (m->blind)
         find_blind(m, row);
     else
@@ -166,32 +161,8 @@ static void make_row(struct merge *m, uint64_t in, struct merge_row *row)
         if (row->at[i]->kind == ENTRY_DIR && row->at[i]->flags & ENTRY_UNKNOWN)
             set_dark(m, i, row->at[i]);
     }
-    row->mixed = dirs && others;
+    row->forked = dirs && others;
     m->pull = in;
-}
-
-/* Fetching the heads behind a row ends the life of its entries, so it gets its own. */
-static void hold_row(struct merge *m)
-{
-    if (!m->copy)
-        m->copy = mem_alloc(m->n * sizeof *m->copy);
-    for (unsigned i = 0; i < m->n; i++) {
-        if (!m->row.at[i])
-            continue;
-        entry_copy(&m->copy[i], m->row.at[i]);
-        m->copy[i].path = m->last;
-        m->row.at[i] = &m->copy[i];
-    }
-    m->held = true;
-}
-
-/* The entries below a path come right behind it: a look at the heads is enough. */
-static bool has_below(const struct merge *m)
-{
-    for (unsigned i = 0; i < m->n; i++)
-        if (m->head[i] && path_below(m->head[i]->path, m->head[i]->path_len, m->last, m->last_len))
-            return true;
-    return false;
 }
 
 int merge_next(struct merge *m, struct merge_row *row, unsigned *failed, struct err *e)
@@ -199,21 +170,9 @@ int merge_next(struct merge *m, struct merge_row *row, unsigned *failed, struct 
     int rc = pull_heads(m, failed, e);
     if (rc != MERGE_READY)
         return rc;
-    if (!m->held) {
-        uint64_t in = least(m);
-        if (!in)
-            return MERGE_END;
-        make_row(m, in, row);
-        if (!row->mixed)
-            return MERGE_READY;
-        m->row = *row;
-        hold_row(m);
-        rc = pull_heads(m, failed, e);
-        if (rc != MERGE_READY)
-            return rc;
-    }
-    m->held = false;
-    m->row.has_below = has_below(m);
-    *row = m->row;
+    uint64_t in = least(m);
+    if (!in)
+        return MERGE_END;
+    make_row(m, in, row);
     return MERGE_READY;
 }

@@ -24,8 +24,7 @@ struct merge_row {
     unsigned members;
     const struct entry *at[PLAN_MEMBERS_MAX]; /* NULL: not there. Valid until the next call of merge_next */
     uint64_t blind; /* bit i: member i could not look into a directory above this path: it takes no part */
-    bool mixed;     /* a directory on one member, something else on another */
-    bool has_below; /* set only on mixed rows: some member has an object below this path */
+    bool forked;    /* a directory on one member, something else or a tombstone on another */
 };
 
 struct merge;

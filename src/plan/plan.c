@@ -1,58 +1,72 @@
 #include "plan/plan.h"
 
-#include "base/buf.h"
-#include "base/file.h"
 #include "base/mem.h"
-#include "object/manifest.h"
+#include "base/path.h"
+#include "plan/plan_log.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define SPILL_AT (512u << 10) /* bytes of steps that are kept before they go to the file */
-#define WINDOW (256u << 10)   /* bytes that a cursor reads at once */
-
-/*
- * A step as it is kept: u32 length of what follows; the entry; varint of holders; u8 source; u8 number of
- * targets; for each target u8 member, u8 need | action << 2 | content << 5, u8 reason, u8 basis.
- */
-#define STEP_MAX (PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 4 + 512)
-#define STEP_HEAD 4u
-
-static_assert(NEED_CONTENT < 4 && ACTION_KINDS <= 8, "need and action share a byte");
-static_assert(STEP_MAX + STEP_HEAD <= WINDOW, "a window holds every step");
-
-/* One kind of answer to a member's asks. */
-struct ask_bits {
-    uint8_t *bits; /* NULL until the first such answer */
+/* One kind of answer, for a row of questions that are numbered from 0. */
+struct answers {
+    uint8_t *bits; /* NULL until the first that is yes */
     size_t bytes;
+};
+
+/* What is counted of the steps that hang on one branch, by how and by phase. */
+struct pending {
+    uint64_t branch;
+    struct plan_totals totals[2][PLAN_PHASES]; /* [life] */
 };
 
 struct plan {
     unsigned members;
     char *tmpdir;
-    int fd;            /* -1: nothing was spilled, all steps are in tail */
     bool ended;
-    struct buf tail;   /* steps that are not in the file */
-    uint64_t filed;    /* bytes in the file */
+    bool dropped[PLAN_PHASES];
+    struct plan_log log[PLAN_PHASES];
     uint64_t gives[PLAN_MEMBERS_MAX]; /* bytes that each member is to read as a source */
-    struct ask_bits adopt[PLAN_MEMBERS_MAX], partial[PLAN_MEMBERS_MAX];
-    struct plan_totals totals;
+    uint64_t asks[PLAN_MEMBERS_MAX];
+    struct answers adopt[PLAN_MEMBERS_MAX], partial[PLAN_MEMBERS_MAX];
+    uint64_t branches;
+    struct answers life;              /* of branch number + 1 */
+    struct pending **open;            /* branches, outer ones first */
+    size_t opens;
+    struct plan_totals phase[PLAN_PHASES], totals;
 };
 
 struct plan_cursor {
     struct plan *plan;
-    uint64_t at;          /* offset of the next step in the plan */
-    uint8_t *window;      /* NULL when the plan is in memory */
-    uint64_t window_from; /* offset of the window's first byte */
-    size_t window_len;
-    uint64_t asks[PLAN_MEMBERS_MAX]; /* each member's asks so far */
-    uint64_t adopts;      /* bit i: target i of step has the content */
-    uint64_t partial;     /* bit i: it has a part of it */
-    struct plan_step step;
-    char path[PATH_LEN_MAX + 1];
+    bool by_path;
+    unsigned phase;  /* of the last step */
+    unsigned heads;  /* by_path: bit i: a step of phase i is waiting */
+    uint64_t adopts; /* bit i: target i of the step has the content */
+    uint64_t partial; /* bit i: it has a part of it */
+    struct plan_log_reader reader[PLAN_PHASES];
 };
+
+/* ---- answers ---- */
+
+static bool answer(const struct answers *a, uint64_t n)
+{
+    return n / 8 < a->bytes && (a->bits[n / 8] >> n % 8 & 1);
+}
+
+/* most: the greatest number that is known so far. */
+static void set_answer(struct answers *a, uint64_t n, uint64_t most)
+{
+    if (n / 8 >= a->bytes) {
+        size_t bytes = (size_t)(most / 8) + 1;
+        bytes = bytes > 2 * a->bytes ? bytes : 2 * a->bytes;
+        a->bits = mem_resize(a->bits, bytes, 1);
+        memset(a->bits + a->bytes, 0, bytes - a->bytes);
+        a->bytes = bytes;
+    }
+    a->bits[n / 8] |= (uint8_t)(1u << n % 8);
+}
+
+/* ---- making it ---- */
 
 struct plan *plan_new(unsigned members, const char *tmpdir)
 {
@@ -60,7 +74,8 @@ struct plan *plan_new(unsigned members, const char *tmpdir)
     struct plan *p = mem_zalloc(sizeof *p);
     p->members = members;
     p->tmpdir = mem_strdup(tmpdir);
-    p->fd = -1;
+    for (unsigned i = 0; i < PLAN_PHASES; i++)
+        plan_log_init(&p->log[i], p->tmpdir);
     return p;
 }
 
@@ -68,60 +83,26 @@ void plan_free(struct plan *p)
 {
     if (!p)
         return;
-    if (p->fd >= 0)
-        close(p->fd);
+    for (unsigned i = 0; i < PLAN_PHASES; i++)
+        plan_log_free(&p->log[i]);
     for (unsigned i = 0; i < p->members; i++) {
         free(p->adopt[i].bits);
         free(p->partial[i].bits);
     }
-    buf_free(&p->tail);
+    while (p->opens)
+        free(p->open[--p->opens]);
+    free(p->open);
+    free(p->life.bits);
     free(p->tmpdir);
     free(p);
-}
-
-const struct plan_totals *plan_totals(const struct plan *p)
-{
-    return &p->totals;
-}
-
-static int spill(struct plan *p, struct err *e)
-{
-    if (p->fd < 0)
-        p->fd = file_unnamed(p->tmpdir);
-    if (p->fd < 0)
-        return err_sys(e, "%s: temporary file for the plan", p->tmpdir);
-    if (file_write(p->fd, p->tail.data, p->tail.len) < 0)
-        return err_sys(e, "%s: writing the plan's temporary file", p->tmpdir);
-    p->filed += p->tail.len;
-    p->tail.len = 0;
-    return 0;
-}
-
-static void put_step(struct buf *out, const struct plan_step *s)
-{
-    size_t from = out->len;
-    buf_u32(out, 0);
-    manifest_put_entry(out, &s->entry);
-    buf_varint(out, s->holders);
-    buf_u8(out, (uint8_t)s->source);
-    buf_u8(out, (uint8_t)s->targets);
-    for (unsigned i = 0; i < s->targets; i++) {
-        const struct plan_target *t = &s->target[i];
-        buf_u8(out, t->member);
-        buf_u8(out, (uint8_t)(t->need | t->action << 2 | (t->content ? 1 << 5 : 0)));
-        buf_u8(out, t->reason);
-        buf_u8(out, t->basis);
-    }
-    size_t end = out->len;
-    out->len = from;
-    buf_u32(out, (uint32_t)(end - from - STEP_HEAD));
-    out->len = end;
 }
 
 static enum plan_action action_for(const struct verdict *v, unsigned i)
 {
     if (v->need[i] == NEED_RECORD)
         return ACTION_RECORD;
+    if (v->need[i] == NEED_REMOVE)
+        return ACTION_DELETE;
     if (v->reason[i] == REASON_CONFLICT)
         return ACTION_CONFLICT;
     if (v->winner.kind == ENTRY_DIR)
@@ -136,7 +117,8 @@ static void take_targets(const struct verdict *v, uint64_t set, struct plan_step
         unsigned i = (unsigned)__builtin_ctzll(set);
         if (v->need[i] == NEED_NOTHING)
             continue;
-        s->target[s->targets++] = (struct plan_target){
+        struct plan_target *t = &s->target[s->targets++];
+        *t = (struct plan_target){
             .member = (uint8_t)i,
             .need = v->need[i],
             .action = (uint8_t)action_for(v, i),
@@ -144,6 +126,10 @@ static void take_targets(const struct verdict *v, uint64_t set, struct plan_step
             .content = v->need[i] == NEED_CONTENT && v->winner.kind != ENTRY_DIR,
             .basis = v->need[i] == NEED_CONTENT ? v->basis[i] : 0,
         };
+        if (v->need[i] == NEED_REMOVE) {
+            t->object = v->row->at[i]->kind != ENTRY_DIR;
+            t->was = v->row->at[i]->digest;
+        }
     }
 }
 
@@ -185,36 +171,69 @@ static unsigned pick_source(const struct plan *p, const struct verdict *v)
     return best;
 }
 
-static void count_step(struct plan *p, const struct plan_step *s)
+static void count_step(struct plan_totals *t, const struct plan_step *s)
 {
-    p->totals.steps++;
+    t->steps++;
     for (unsigned i = 0; i < s->targets; i++) {
-        const struct plan_target *t = &s->target[i];
-        p->totals.count[t->action]++;
-        p->totals.ops[t->member]++;
-        p->totals.asks[t->member] += plan_asks(s, t);
-        p->totals.bytes += t->content ? s->entry.size : 0;
+        const struct plan_target *to = &s->target[i];
+        t->count[to->action]++;
+        t->ops[to->member]++;
+        t->removes[to->member] += to->object;
+        t->bytes += to->content ? s->entry.size : 0;
     }
 }
 
-int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, struct plan_step *step,
+static void add_totals(struct plan_totals *to, const struct plan_totals *t)
+{
+    to->steps += t->steps;
+    to->objects += t->objects;
+    to->bytes += t->bytes;
+    to->lost += t->lost;
+    for (unsigned i = 0; i < ACTION_KINDS; i++)
+        to->count[i] += t->count[i];
+    for (unsigned i = 0; i < PLAN_MEMBERS_MAX; i++) {
+        to->ops[i] += t->ops[i];
+        to->removes[i] += t->removes[i];
+    }
+}
+
+/* Where what hangs like this is counted. */
+static struct plan_totals *counter(struct plan *p, const struct plan_how *how)
+{
+    if (how->hang == HANG_ON_NOTHING)
+        return &p->phase[how->phase];
+    assert(p->opens > 0);
+    return &p->open[p->opens - 1]->totals[how->hang == HANG_ON_LIFE][how->phase];
+}
+
+static void number_asks(struct plan *p, struct plan_step *s)
+{
+    for (unsigned i = 0; i < s->targets; i++)
+        if (plan_asks(s, &s->target[i]))
+            s->target[i].ask = p->asks[s->target[i].member]++;
+}
+
+int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, const struct plan_how *how, struct plan_step *step,
              struct err *e)
 {
     assert(!p->ended);
     step->targets = 0;
     step->source = PLAN_NOBODY;
     step->holders = v->holders;
+    step->phase = how->phase;
+    step->from = how->from;
     if (v->skip)
         return 0;
-    p->totals.objects += v->winner.kind != ENTRY_DIR;
-    p->totals.lost += v->lost;
+    struct plan_totals *t = counter(p, how);
+    t->objects += v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK;
+    t->lost += v->lost;
     if (!v->lost)
         take_targets(v, wanted & v->present, step);
     if (wants_content(step)) {
         step->source = pick_source(p, v);
         if (step->source == PLAN_NOBODY) {
             drop_content(step);
-            p->totals.lost++;
+            t->lost++;
         } else {
             p->gives[step->source] += v->winner.size;
         }
@@ -222,19 +241,63 @@ int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, struct pl
     if (!step->targets)
         return 0;
     entry_copy(&step->entry, &v->winner);
-    count_step(p, step);
-    put_step(&p->tail, step);
-    return p->tail.len >= SPILL_AT ? spill(p, e) : 0;
+    count_step(t, step);
+    number_asks(p, step);
+    struct plan_hook hook = {how->hang == HANG_ON_NOTHING ? 0 : p->open[p->opens - 1]->branch,
+                             how->hang == HANG_ON_LIFE};
+    return plan_log_add(&p->log[how->phase], step, &hook, e);
+}
+
+void plan_branch(struct plan *p)
+{
+    struct pending *b = mem_zalloc(sizeof *b);
+    b->branch = ++p->branches;
+    p->open = mem_resize(p->open, p->opens + 1, sizeof *p->open);
+    p->open[p->opens++] = b;
+}
+
+void plan_settle(struct plan *p, bool life)
+{
+    assert(p->opens > 0);
+    struct pending *b = p->open[--p->opens];
+    if (life)
+        set_answer(&p->life, b->branch, p->branches);
+    for (unsigned i = 0; i < PLAN_PHASES; i++)
+        add_totals(&p->phase[i], &b->totals[life][i]);
+    free(b);
+}
+
+static void sum_up(struct plan *p)
+{
+    p->totals = (struct plan_totals){0};
+    for (unsigned i = 0; i < PLAN_PHASES; i++) {
+        struct plan_totals t = {.objects = p->phase[i].objects, .lost = p->phase[i].lost};
+        add_totals(&p->totals, p->dropped[i] ? &t : &p->phase[i]);
+    }
+}
+
+const struct plan_totals *plan_totals(struct plan *p)
+{
+    if (!p->ended)
+        sum_up(p);
+    return &p->totals;
 }
 
 int plan_end(struct plan *p, struct err *e)
 {
+    assert(p->opens == 0);
     p->ended = true;
-    if (p->fd < 0)
-        return 0;
-    int rc = spill(p, e);
-    buf_free(&p->tail);
+    sum_up(p);
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < PLAN_PHASES; i++)
+        rc = plan_log_end(&p->log[i], e);
     return rc;
+}
+
+void plan_drop_removals(struct plan *p)
+{
+    p->dropped[PLAN_REMOVE] = p->dropped[PLAN_REPLACE] = true;
+    sum_up(p);
 }
 
 bool plan_asks(const struct plan_step *s, const struct plan_target *t)
@@ -242,111 +305,61 @@ bool plan_asks(const struct plan_step *s, const struct plan_target *t)
     return t->content && s->entry.kind == ENTRY_FILE && s->entry.size > 0;
 }
 
-static void set_bit(struct plan *p, struct ask_bits *of, unsigned member, uint64_t ask)
-{
-    if (member >= p->members || ask >= p->totals.asks[member])
-        return;
-    struct ask_bits *a = of + member;
-    if (ask / 8 >= a->bytes) { /* to the last ask known: one allocation when the plan has ended */
-        size_t bytes = (size_t)(p->totals.asks[member] / 8) + 1;
-        a->bits = mem_resize(a->bits, bytes, 1);
-        memset(a->bits + a->bytes, 0, bytes - a->bytes);
-        a->bytes = bytes;
-    }
-    a->bits[ask / 8] |= (uint8_t)(1u << ask % 8);
-}
-
 void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask)
 {
-    set_bit(p, p->adopt, member, ask);
+    if (member < p->members && ask < p->asks[member])
+        set_answer(&p->adopt[member], ask, p->asks[member]);
 }
 
 void plan_set_partial(struct plan *p, unsigned member, uint64_t ask)
 {
-    set_bit(p, p->partial, member, ask);
+    if (member < p->members && ask < p->asks[member])
+        set_answer(&p->partial[member], ask, p->asks[member]);
 }
 
-static bool has_bit(const struct ask_bits *a, uint64_t ask)
+/* ---- reading it ---- */
+
+static struct plan_cursor *new_cursor(struct plan *p, bool by_path)
 {
-    return ask / 8 < a->bytes && (a->bits[ask / 8] >> ask % 8 & 1);
+    assert(p->ended);
+    struct plan_cursor *c = mem_alloc(sizeof *c);
+    c->plan = p;
+    c->by_path = by_path;
+    c->phase = c->heads = 0;
+    c->adopts = c->partial = 0;
+    for (unsigned i = 0; i < PLAN_PHASES; i++)
+        plan_log_reader_init(&c->reader[i], &p->log[i], p->members);
+    return c;
 }
 
 struct plan_cursor *plan_cursor_new(struct plan *p)
 {
-    assert(p->ended);
-    struct plan_cursor *c = mem_zalloc(sizeof *c);
-    c->plan = p;
-    c->window = p->fd < 0 ? NULL : mem_alloc(WINDOW);
-    return c;
+    return new_cursor(p, false);
+}
+
+struct plan_cursor *plan_cursor_new_by_path(struct plan *p)
+{
+    return new_cursor(p, true);
 }
 
 void plan_cursor_free(struct plan_cursor *c)
 {
     if (!c)
         return;
-    free(c->window);
+    for (unsigned i = 0; i < PLAN_PHASES; i++)
+        plan_log_reader_free(&c->reader[i]);
     free(c);
 }
 
-/* The bytes at the cursor, at least a whole step unless the plan ends in it; NULL with e. */
-static const uint8_t *look(struct plan_cursor *c, size_t *left, struct err *e)
+static void apply_answers(struct plan_cursor *c, struct plan_step *s)
 {
-    const struct plan *p = c->plan;
-    if (!c->window) {
-        *left = p->tail.len - (size_t)c->at;
-        return *left ? p->tail.data + c->at : (const uint8_t *)"";
-    }
-    size_t used = (size_t)(c->at - c->window_from);
-    bool more = c->window_from + c->window_len < p->filed;
-    if (more && c->window_len - used < STEP_HEAD + STEP_MAX) {
-        uint64_t rest = p->filed - c->at;
-        size_t want = rest < WINDOW ? (size_t)rest : WINDOW;
-        ssize_t got = file_pread(p->fd, c->window, want, (off_t)c->at);
-        if (got < 0) {
-            err_sys(e, "%s: reading the plan's temporary file", p->tmpdir);
-            return NULL;
-        }
-        c->window_from = c->at;
-        c->window_len = (size_t)got;
-        used = 0;
-    }
-    *left = c->window_len - used;
-    return c->window + used;
-}
-
-static bool get_targets(struct rd *in, unsigned members, struct plan_step *s)
-{
-    s->holders = rd_varint(in);
-    s->source = rd_u8(in);
-    s->targets = rd_u8(in);
-    if (s->targets > members)
-        return false;
-    for (unsigned i = 0; i < s->targets; i++) {
-        struct plan_target *t = &s->target[i];
-        t->member = rd_u8(in);
-        uint8_t packed = rd_u8(in);
-        t->need = packed & 3;
-        t->action = packed >> 2 & 7;
-        t->content = packed >> 5 & 1;
-        t->reason = rd_u8(in);
-        t->basis = rd_u8(in);
-        if (t->member >= members || t->action >= ACTION_KINDS)
-            return false;
-    }
-    return rd_done(in) && (s->source < members || s->source == PLAN_NOBODY);
-}
-
-static void apply_answers(struct plan_cursor *c)
-{
-    struct plan_step *s = &c->step;
     c->adopts = c->partial = 0;
     for (unsigned i = 0; i < s->targets; i++) {
         struct plan_target *t = &s->target[i];
         if (!plan_asks(s, t))
             continue;
-        uint64_t ask = c->asks[t->member]++;
-        c->partial |= (uint64_t)has_bit(&c->plan->partial[t->member], ask) << i;
-        if (!has_bit(&c->plan->adopt[t->member], ask))
+        c->partial |= (uint64_t)answer(&c->plan->partial[t->member], t->ask) << i;
+        if (!answer(&c->plan->adopt[t->member], t->ask))
             continue;
         c->adopts |= (uint64_t)1 << i;
         if (t->action != ACTION_CONFLICT)
@@ -354,28 +367,65 @@ static void apply_answers(struct plan_cursor *c)
     }
 }
 
-int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e)
+/* The next step of a phase that holds, into its reader. 1, 0 at the end of the phase, or an error. */
+static int next_of(struct plan_cursor *c, unsigned phase, struct err *e)
 {
     const struct plan *p = c->plan;
-    if (c->at == (p->fd < 0 ? p->tail.len : p->filed))
+    struct plan_hook hook;
+    int rc = 0;
+    if (p->dropped[phase])
         return 0;
-    size_t left;
-    const uint8_t *bytes = look(c, &left, e);
-    if (!bytes)
-        return e ? e->code : ERR_SYS;
-    struct rd head = rd_of(bytes, left);
-    uint32_t len = rd_u32(&head);
-    if (head.bad || len > rd_left(&head))
-        return err_set(e, ERR_FORMAT, "%s: the plan's temporary file is damaged", p->tmpdir);
-    struct rd in = rd_of(bytes + STEP_HEAD, len);
-    int rc = manifest_get_entry(&in, c->path, &c->step.entry, e);
-    if (rc < 0)
-        return err_wrap(e, "%s: the plan's temporary file", p->tmpdir);
-    if (!get_targets(&in, p->members, &c->step))
-        return err_set(e, ERR_FORMAT, "%s: the plan's temporary file is damaged", p->tmpdir);
-    c->at += STEP_HEAD + len;
-    apply_answers(c);
-    *s = &c->step;
+    do
+        rc = plan_log_reader_next(&c->reader[phase], &hook, e);
+    while (rc > 0 && hook.branch && answer(&p->life, hook.branch) != hook.life);
+    if (rc > 0)
+        c->reader[phase].step.phase = (enum plan_phase)phase;
+    return rc;
+}
+
+/* Phase by phase. */
+static int next_in_order(struct plan_cursor *c, struct err *e)
+{
+    int rc = 0;
+    while (c->phase < PLAN_PHASES && (rc = next_of(c, c->phase, e)) == 0)
+        c->phase++;
+    return rc;
+}
+
+static int by_path(const struct plan_log_reader *a, const struct plan_log_reader *b)
+{
+    return path_cmp(a->step.entry.path, a->step.entry.path_len, b->step.entry.path, b->step.entry.path_len);
+}
+
+/* Of the next steps of all phases the one with the least path. */
+static int next_by_path(struct plan_cursor *c, struct err *e)
+{
+    unsigned none = c->heads ? 1u << c->phase : (1u << PLAN_PHASES) - 1;
+    for (unsigned i = 0; i < PLAN_PHASES; i++) {
+        if (!(none >> i & 1))
+            continue;
+        int rc = next_of(c, i, e);
+        if (rc < 0)
+            return rc;
+        c->heads = rc ? c->heads | 1u << i : c->heads & ~(1u << i);
+    }
+    if (!c->heads)
+        return 0;
+    c->phase = (unsigned)__builtin_ctz(c->heads);
+    for (unsigned i = c->phase + 1; i < PLAN_PHASES; i++)
+        if (c->heads >> i & 1 && by_path(&c->reader[i], &c->reader[c->phase]) < 0)
+            c->phase = i;
+    return 1;
+}
+
+int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e)
+{
+    int rc = c->by_path ? next_by_path(c, e) : next_in_order(c, e);
+    if (rc <= 0)
+        return rc;
+    struct plan_step *step = &c->reader[c->phase].step;
+    apply_answers(c, step);
+    *s = step;
     return 1;
 }
 
@@ -398,6 +448,7 @@ const char *plan_action_name(enum plan_action a)
     case ACTION_UPDATE: return "update";
     case ACTION_ADOPT: return "adopt";
     case ACTION_CONFLICT: return "conflict";
+    case ACTION_DELETE: return "delete";
     case ACTION_KINDS: break;
     }
     return "unknown";

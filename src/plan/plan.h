@@ -1,7 +1,11 @@
 /*
  * The plan: the ordered list of what a run will do. It is complete before anything is done; a dry run prints it and
- * stops, a run carries out the very same list. It lives in an unlinked temporary file behind a small buffer, so that
+ * stops, a run carries out the very same list. It lives in unlinked temporary files behind small buffers, so that
  * its length costs no memory.
+ *
+ * It has phases: a run begins one only when all that came before it is durable everywhere. Within a phase steps are
+ * in path order. What is to be done at a path can hang on what will be left below it: both ways are planned when
+ * the path is judged, as a branch, and which one holds is settled when everything below has been judged.
  */
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
@@ -15,10 +19,17 @@ enum plan_action {
     ACTION_UPDATE,
     ACTION_ADOPT,
     ACTION_CONFLICT, /* content is replaced, the member's own version goes to the trash */
+    ACTION_DELETE,   /* the object goes to the trash, or the directory goes */
     ACTION_KINDS
 };
 
-#define PLAN_NOBODY 255u
+enum plan_phase {
+    PLAN_ADD,     /* what is new or newer */
+    PLAN_KEEP,    /* versions that lost a conflict, under names of their own */
+    PLAN_REMOVE,  /* what was deleted */
+    PLAN_REPLACE, /* what had to wait for one of these: in the place of a directory, or of a version that was kept */
+    PLAN_PHASES
+};
 
 struct plan_target {
     uint8_t member;
@@ -27,11 +38,16 @@ struct plan_target {
     uint8_t reason;  /* enum plan_reason */
     bool content;    /* content has to come from somewhere (NEED_CONTENT on a file or symlink) */
     uint8_t basis;   /* what it has here may serve as basis of a delta; targets with the same number have the same content. 0: nothing */
+    uint64_t ask;    /* its number among the member's asks */
+    bool object;     /* NEED_REMOVE: a file or symlink is taken away, */
+    struct digest was; /* with this content */
 };
 
 /* One object and all members that it changes. */
 struct plan_step {
     struct entry entry;   /* the winner; path borrowed from the cursor or the caller */
+    enum plan_phase phase;
+    const char *from;     /* where sources have the content, NUL-terminated, borrowed; NULL: at the entry's own path */
     uint64_t holders;     /* who could give the content */
     unsigned source;      /* who is to give it; PLAN_NOBODY when nobody has to */
     unsigned targets;
@@ -44,24 +60,37 @@ struct plan_totals {
     uint64_t count[ACTION_KINDS];          /* actions, one for each target (not counting adoptions that are found later) */
     uint64_t bytes;                        /* content that targets lack */
     uint64_t ops[PLAN_MEMBERS_MAX];        /* operations for each member */
-    uint64_t asks[PLAN_MEMBERS_MAX];       /* of these, files with content that might be adopted */
+    uint64_t removes[PLAN_MEMBERS_MAX];    /* of these, files and symlinks that are taken away */
     uint64_t lost;                         /* objects with only damaged copies */
 };
 
 struct plan;
 
-/* tmpdir: where the temporary file goes when the plan outgrows its buffer. */
+/* tmpdir: where the temporary files go when the plan outgrows its buffers. */
 struct plan *plan_new(unsigned members, const char *tmpdir);
 void plan_free(struct plan *p);
 
+/* What a step hangs on. */
+enum plan_hang { HANG_ON_NOTHING, HANG_ON_LIFE, HANG_ON_DEATH };
+
+struct plan_how {
+    enum plan_phase phase;
+    enum plan_hang hang; /* other than ON_NOTHING: on what the branch that was opened last will be settled to */
+    const char *from;    /* as in a step */
+};
+
 /* Turns a verdict into a step (source: the holder with the least to give so far) and appends it if it changes anything. */
-int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, struct plan_step *step, struct err *e);
+int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, const struct plan_how *how, struct plan_step *step,
+             struct err *e);
+void plan_branch(struct plan *p);           /* opens a branch in the one that is open */
+void plan_settle(struct plan *p, bool life); /* closes it: is something left below the path? */
 int plan_end(struct plan *p, struct err *e); /* no more steps; cursors may be opened */
-const struct plan_totals *plan_totals(const struct plan *p);
+void plan_drop_removals(struct plan *p);    /* after the end: what takes away, and what waits for that, is not done */
+const struct plan_totals *plan_totals(struct plan *p); /* without what hangs on an open branch */
 
 /*
- * Adoption. Every target that lacks the content of a non-empty file is an "ask" of that member's, numbered from 0 in plan order.
- * A member's answer turns its COPY, UPDATE or CONFLICT into an adoption (CONFLICT keeps its name).
+ * Adoption. Every target that lacks the content of a non-empty file is an "ask" of that member's, numbered from 0 in the order of
+ * plan_add. A member's answer turns its COPY, UPDATE or CONFLICT into an adoption (CONFLICT keeps its name).
  */
 bool plan_asks(const struct plan_step *s, const struct plan_target *t);
 void plan_set_adopt(struct plan *p, unsigned member, uint64_t ask);
@@ -71,6 +100,7 @@ void plan_set_partial(struct plan *p, unsigned member, uint64_t ask);
 /* What stands in the list, in order. Several cursors may be open at once. */
 struct plan_cursor;
 struct plan_cursor *plan_cursor_new(struct plan *p);
+struct plan_cursor *plan_cursor_new_by_path(struct plan *p); /* all phases together, in path order */
 void plan_cursor_free(struct plan_cursor *c);
 /* 1: *s (valid until the next call), with adoptions applied; 0: the end; or an error. */
 int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e);
@@ -79,6 +109,6 @@ bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index);
 /* Or been answered "a part of it"? */
 bool plan_cursor_partial(const struct plan_cursor *c, unsigned target_index);
 
-const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict" */
+const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict", "delete" */
 
 #endif

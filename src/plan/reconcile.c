@@ -19,6 +19,7 @@ struct sides {
     uint64_t held;    /* take part and have something */
     uint64_t damaged; /* of these: cannot give it */
     uint64_t dirs;    /* of these: have a directory */
+    uint64_t gone;    /* of these: have a tombstone */
     uint64_t rivals;  /* may win: no version is after theirs, and undamaged where there is such a one */
     uint64_t losers;  /* have content that was neither known to the winner nor is its own */
     unsigned winner;
@@ -34,7 +35,7 @@ static bool take_sides(const struct merge_row *row, struct verdict *out, struct 
         out->need[i] = NEED_NOTHING;
         out->reason[i] = REASON_NONE;
         if (at) {
-            out->had |= bit(i);
+            out->had |= at->kind != ENTRY_GONE ? bit(i) : 0;
             hidden |= (at->flags & ENTRY_HIDDEN) != 0;
         }
         if (row->blind & bit(i) || (at && at->flags & ENTRY_UNKNOWN))
@@ -43,6 +44,7 @@ static bool take_sides(const struct merge_row *row, struct verdict *out, struct 
             s->held |= bit(i);
             s->damaged |= at->flags & ENTRY_DAMAGED ? bit(i) : 0;
             s->dirs |= at->kind == ENTRY_DIR ? bit(i) : 0;
+            s->gone |= at->kind == ENTRY_GONE ? bit(i) : 0;
         }
         out->present |= bit(i);
     }
@@ -111,25 +113,39 @@ static bool beats(const struct entry *a, const struct entry *b)
     return a->size != b->size ? a->size > b->size : a->mode > b->mode;
 }
 
-/* Rules 2 and 3. */
-static void judge(const struct merge_row *row, struct sides *s)
+/* The set without what is in weak, unless that is all there is. */
+static uint64_t stronger(uint64_t set, uint64_t weak)
 {
-    uint64_t others = s->held & ~s->dirs;
-    bool keep_dir = row->has_below && s->dirs && others;
-    uint64_t latest = undominated(row, keep_dir ? s->dirs : s->held);
-    /* A damaged copy has a say by its version alone; what stands beside it undamaged goes before it. */
-    s->rivals = latest & ~s->damaged ? latest & ~s->damaged : latest;
+    return set & ~weak ? set & ~weak : set;
+}
+
+static void pick_winner(const struct merge_row *row, const struct plan_rules *rules, struct sides *s)
+{
     s->winner = lowest(s->rivals);
     for (uint64_t left = s->rivals; left; left &= left - 1)
         if (beats(row->at[lowest(left)], row->at[s->winner]))
             s->winner = lowest(left);
+    bool named = rules->conflict == PLAN_MEMBER && rules->winner < row->members && s->rivals & bit(rules->winner);
+    if (named && !entry_same_content(row->at[s->winner], row->at[rules->winner]))
+        s->winner = rules->winner;
+}
+
+/* Rules 2 and 3. */
+static void judge(const struct merge_row *row, const struct plan_rules *rules, bool below, struct sides *s)
+{
+    uint64_t others = s->held & ~s->dirs;
+    bool keep_dir = below && s->dirs && others;
+    uint64_t latest = undominated(row, keep_dir ? s->dirs : s->held);
+    /* A damaged copy has a say by its version alone; what stands beside it undamaged goes before it. */
+    s->rivals = stronger(stronger(latest, s->gone), s->damaged);
+    pick_winner(row, rules, s);
     for (uint64_t left = s->rivals; left; left &= left - 1)
         if (!entry_same_content(row->at[lowest(left)], row->at[s->winner]))
             s->losers |= bit(lowest(left));
     for (uint64_t left = keep_dir ? others : 0; left; left &= left - 1)
         if (!before_any(row, lowest(left), s->dirs))
             s->losers |= bit(lowest(left));
-    s->losers &= ~s->damaged;
+    s->losers &= ~(s->damaged | s->gone);
 }
 
 /* Rule 4. */
@@ -156,10 +172,10 @@ static int make_winner(const struct merge_row *row, const struct sides *s, struc
 }
 
 static enum plan_reason why_content(const struct sides *s, const struct entry *at, const struct entry *winner,
-                                    unsigned i)
+                                    unsigned i, bool concurrent)
 {
-    if (!at)
-        return REASON_NEW;
+    if (!at || at->kind == ENTRY_GONE)
+        return concurrent ? REASON_EDITED : REASON_NEW;
     if (s->damaged & bit(i))
         return REASON_DAMAGED;
     if (s->losers & bit(i))
@@ -179,54 +195,73 @@ static uint8_t find_basis(const struct merge_row *row, const struct sides *s, co
     return (uint8_t)(first + 1);
 }
 
-static void find_needs(const struct merge_row *row, const struct sides *s, struct verdict *out)
+/* Does member i have a tombstone that the winner did not know of? */
+static bool deleted_meanwhile(const struct merge_row *row, const struct sides *s, unsigned i)
 {
-    for (uint64_t left = out->present; left; left &= left - 1) {
-        unsigned i = lowest(left);
-        const struct entry *at = row->at[i];
-        if (!(out->holders & bit(i))) {
-            out->need[i] = NEED_CONTENT;
-            out->reason[i] = (uint8_t)why_content(s, at, &out->winner, i);
-            out->basis[i] = find_basis(row, s, &out->winner, i);
-        } else if (!entry_same_meta(at, &out->winner)) {
-            out->need[i] = NEED_META;
-            out->reason[i] = REASON_META;
-        } else if (!entry_same_record(at, &out->winner)) {
-            out->need[i] = NEED_RECORD;
-        }
+    return s->gone & bit(i) && order(row, i, s->winner) != VERSION_BEFORE;
+}
+
+static void find_need(const struct merge_row *row, const struct sides *s, struct verdict *out, unsigned i)
+{
+    const struct entry *at = row->at[i], *winner = &out->winner;
+    if (winner->kind == ENTRY_GONE) {
+        bool there = at && at->kind != ENTRY_GONE;
+        bool recorded = at && !there && entry_same_meta(at, winner) && entry_same_record(at, winner);
+        out->need[i] = there ? NEED_REMOVE : recorded ? NEED_NOTHING : NEED_RECORD;
+        out->reason[i] = there ? REASON_DELETED : REASON_NONE;
+    } else if (!(out->holders & bit(i))) {
+        out->need[i] = NEED_CONTENT;
+        out->reason[i] = (uint8_t)why_content(s, at, winner, i, deleted_meanwhile(row, s, i));
+        out->basis[i] = find_basis(row, s, winner, i);
+    } else if (!entry_same_meta(at, winner)) {
+        out->need[i] = NEED_META;
+        out->reason[i] = REASON_META;
+    } else if (!entry_same_record(at, winner)) {
+        out->need[i] = NEED_RECORD;
     }
 }
 
-int reconcile(const struct merge_row *row, struct verdict *out, struct err *e)
+/* All that take part and have something have the same, undamaged: by far the most rows. */
+static void find_needs_alike(const struct merge_row *row, const struct sides *s, struct verdict *out)
+{
+    bool gone = s->gone != 0;
+    entry_copy(&out->winner, row->at[lowest(s->held)]);
+    out->winner.path = row->path;
+    out->winner.flags = 0;
+    out->winner.place = (struct entry_place){0};
+    out->holders = s->held;
+    for (uint64_t lack = out->present & ~s->held; lack; lack &= lack - 1) {
+        out->need[lowest(lack)] = gone ? NEED_RECORD : NEED_CONTENT;
+        out->reason[lowest(lack)] = gone ? REASON_NONE : REASON_NEW;
+        out->basis[lowest(lack)] = 0;
+    }
+}
+
+int reconcile(const struct merge_row *row, const struct plan_rules *rules, bool below, struct verdict *out,
+              struct err *e)
 {
     struct sides s;
+    out->row = row;
     out->skip = out->lost = out->conflict = false;
-    out->holders = out->present = out->had = 0;
+    out->holders = out->present = out->had = out->losers = 0;
     if (!take_sides(row, out, &s)) {
         out->skip = true;
         return 0;
     }
-    if (all_alike(row, &s)) { /* by far the most rows */
-        entry_copy(&out->winner, row->at[lowest(s.held)]);
-        out->winner.path = row->path;
-        out->winner.flags = 0;
-        out->winner.place = (struct entry_place){0};
-        out->holders = s.held;
-        for (uint64_t lack = out->present & ~s.held; lack; lack &= lack - 1) {
-            out->need[lowest(lack)] = NEED_CONTENT;
-            out->reason[lowest(lack)] = REASON_NEW;
-            out->basis[lowest(lack)] = 0;
-        }
+    if (all_alike(row, &s)) {
+        find_needs_alike(row, &s, out);
         return 0;
     }
-    judge(row, &s);
+    judge(row, rules, below, &s);
+    out->top = s.winner;
     int rc = make_winner(row, &s, out, e);
     if (rc < 0)
         return rc;
     out->lost = out->holders == 0;
     out->conflict = !out->lost && s.losers != 0;
-    if (!out->lost)
-        find_needs(row, &s, out);
+    out->losers = out->conflict ? s.losers : 0;
+    for (uint64_t left = out->lost ? 0 : out->present; left; left &= left - 1)
+        find_need(row, &s, out, lowest(left));
     return 0;
 }
 
@@ -240,6 +275,9 @@ const char *plan_reason_text(enum plan_reason r)
     case REASON_CONFLICT: return "conflict";
     case REASON_KIND: return "kind changed";
     case REASON_DAMAGED: return "damaged";
+    case REASON_DELETED: return "deleted";
+    case REASON_EDITED: return "edit wins over deletion";
+    case REASON_KEPT: return "kept";
     }
     return "unknown";
 }

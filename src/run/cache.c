@@ -304,7 +304,7 @@ static int next_step(struct advance *a, struct err *err)
 static void put(struct advance *a, const struct entry *e)
 {
     size_t n = path_parent(e->path, e->path_len);
-    bool known = n == 0 || (n == a->dir_len && memcmp(a->dir, e->path, n) == 0);
+    bool known = e->kind == ENTRY_GONE || n == 0 || (n == a->dir_len && memcmp(a->dir, e->path, n) == 0);
     if (!known && !path_below(a->dir, a->dir_len, e->path, n))
         return;
     if (e->kind == ENTRY_DIR) {
@@ -351,7 +351,7 @@ void cache_advance(struct cache *c, struct plan *plan, unsigned member, const st
     struct advance *a = mem_zalloc(sizeof *a);
     *a = (struct advance){.c = c, .member = member, .reader = cache_read(c, &why)};
     if (a->reader) {
-        a->cursor = plan_cursor_new(plan);
+        a->cursor = plan_cursor_new_by_path(plan);
         cache_begin(c);
         if (merge(a, &why) == 0)
             cache_keep(c, recorded);

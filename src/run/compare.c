@@ -1,6 +1,9 @@
 #include "run/run.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/path.h"
+#include "plan/judge.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -165,8 +168,9 @@ static void send_asks(struct peer *p)
     p->ask_n = 0;
 }
 
-static void ask(struct run *r, const struct plan_step *s)
+static void ask(void *ctx, const struct plan_step *s)
 {
+    struct run *r = ctx;
     for (unsigned i = 0; i < s->targets; i++) {
         struct peer *p = r->part[s->target[i].member];
         bool empty = p->scanned.totals.objects == 0 && p->scanned.partials == 0;
@@ -262,43 +266,99 @@ static bool too_much_waits(const struct run *r)
     return false;
 }
 
-static int judge(struct run *r, const struct merge_row *row, struct err *e)
+static void object_trouble(void *ctx, const char *path, const char *why)
 {
-    static const char only_damaged[] = "every copy is damaged: nothing can be done with it";
-    struct verdict v;
-    struct plan_step step;
-    int rc = reconcile(row, &v, e);
-    if (rc < 0) { /* one object's trouble, not the group's */
-        report_trouble(r, NULL, row->path, true, e->msg);
-        report_status(r, SOS_PARTIAL);
-        r->summary.failed++;
-        return 0;
+    struct run *r = ctx;
+    report_trouble(r, NULL, path, true, why);
+    report_status(r, SOS_PARTIAL);
+}
+
+/* Who made an edit: a member by its name, also one that is away, as far as the others remember it. */
+static const char *name_of(void *ctx, const struct uuid *who)
+{
+    struct run *r = ctx;
+    for (size_t i = 0; i < r->peers; i++)
+        if (uuid_same(&r->peer[i].id, who))
+            return r->peer[i].member->name;
+    for (size_t i = 0; i < r->peers; i++)
+        for (size_t k = 0; k < r->peer[i].knows_n; k++)
+            for (size_t m = 0; m < r->peers && uuid_same(&r->peer[i].knows[k].id, who); m++)
+                if (strcmp(r->peer[m].where, r->peer[i].knows[k].address) == 0)
+                    return r->peer[m].member->name;
+    uuid_text(r->stranger, who);
+    r->stranger[8] = '\0';
+    return r->stranger;
+}
+
+static unsigned part_of(const struct run *r, size_t member)
+{
+    for (unsigned i = 0; i < r->parts; i++)
+        if (r->part[i] == &r->peer[member])
+            return i;
+    return PLAN_NOBODY;
+}
+
+static void lives(void *ctx, const struct entry *winner)
+{
+    limit_see(((struct run *)ctx)->limit, winner);
+}
+
+static bool is_dir(const struct merge_row *row)
+{
+    for (unsigned i = 0; i < row->members; i++)
+        if (row->at[i] && row->at[i]->kind == ENTRY_DIR)
+            return true;
+    return false;
+}
+
+/* Is this what the user wants to be removed? All names that it answers to are marked as found. */
+static bool removes(void *ctx, const struct merge_row *row)
+{
+    struct run *r = ctx;
+    bool yes = false, live = false;
+    for (unsigned i = 0; i < row->members; i++)
+        live |= row->at[i] && row->at[i]->kind != ENTRY_GONE;
+    for (size_t i = 0; live && i < r->options->removes; i++) {
+        const char *name = r->options->remove[i];
+        size_t n = strlen(name);
+        bool itself = n == row->path_len && memcmp(name, row->path, n) == 0;
+        if (itself)
+            r->found[i] = row->forked || is_dir(row) ? FOUND_DIR : FOUND_OBJECT;
+        yes |= itself ? r->options->recursive || r->found[i] == FOUND_OBJECT
+                      : r->options->recursive && path_below(row->path, row->path_len, name, n);
     }
-    if (v.lost) {
-        report_trouble(r, NULL, row->path, true, only_damaged);
-        report_status(r, SOS_PARTIAL);
-    }
-    rc = plan_add(r->plan, &v, place(&v, r->parts), &step, e);
-    if (rc == 0 && step.targets > 0)
-        ask(r, &step);
-    return rc;
+    return yes;
+}
+
+static struct judge *new_judge(struct run *r)
+{
+    static const enum plan_conflict conflicts[] = {
+        [POLICY_NEWEST] = PLAN_NEWEST, [POLICY_KEEP_BOTH] = PLAN_KEEP_BOTH, [POLICY_MEMBER] = PLAN_MEMBER,
+    };
+    struct judge_args a = {
+        .plan = r->plan, .members = r->parts, .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
+        .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
+        .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
+        .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
+    };
+    return judge_new(&a);
 }
 
 /* One merge over all parts. 0 done, 1 a member fell away and it has to begin anew, or an error. */
-static int merge_all(struct run *r, struct merge *m, struct err *e)
+static int merge_all(struct run *r, struct merge *m, struct judge *j, struct err *e)
 {
     struct merge_row row;
     unsigned failed;
     for (;;) {
         int rc = merge_next(m, &row, &failed, e);
         if (rc == MERGE_END)
-            return 0;
+            return judge_end(j, e);
         if (rc < 0) {
             if (!cache_was_bad(r->part[failed]))
                 peer_fail(r->part[failed], rc, "its manifest: %s", e->msg);
             return 1;
         }
-        if (rc == MERGE_READY && (rc = judge(r, &row, e)) < 0)
+        if (rc == MERGE_READY && (rc = judge_row(j, &row, e)) < 0)
             return rc;
         if (rc == MERGE_WAIT || too_much_waits(r)) {
             rc = peers_turn(r, e);
@@ -334,7 +394,9 @@ static int attempt(struct run *r, struct err *e)
         source[i] = (struct merge_source){next_entry, r->part[i]};
     }
     struct merge *m = merge_new(source, r->parts);
-    int rc = merge_all(r, m, e);
+    struct judge *j = new_judge(r);
+    int rc = merge_all(r, m, j, e);
+    judge_free(j);
     merge_free(m);
     if (rc == 0)
         rc = await_answers(r, e);
@@ -369,29 +431,67 @@ static int drain_lists(struct run *r, struct err *e)
     return 0;
 }
 
-int compare_run(struct run *r, struct err *e)
+static void new_plan(struct run *r)
 {
     const char *tmp = getenv("TMPDIR");
-    r->phase = SOS_PHASE_COMPARE;
+    gather_parts(r);
+    if (r->plan)
+        plan_free(r->plan);
+    r->plan = plan_new(r->parts, tmp && *tmp ? tmp : "/tmp");
+}
+
+/* A plan of what all have now; members that fall away meanwhile are left out. */
+static int make_plan(struct run *r, struct err *e)
+{
     for (;;) {
-        gather_parts(r);
-        if (r->plan)
-            plan_free(r->plan);
-        r->plan = plan_new(r->parts, tmp && *tmp ? tmp : "/tmp");
+        new_plan(r);
         r->in_step = r->parts > 0 && all_equal(r);
-        if (r->parts < 2 || r->in_step)
-            break;
-        int rc = attempt(r, e);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            break;
+        int rc = r->parts < 2 || (r->in_step && !r->options->removes) ? 0 : attempt(r, e);
+        if (rc <= 0)
+            return rc < 0 ? rc : plan_end(r->plan, e);
         if ((rc = drain_lists(r, e)) < 0)
             return rc;
     }
+}
+
+/* Would more be deleted than allowed? Then it is planned again, with an eye on what content goes on living elsewhere. */
+static int limit_deletions(struct run *r, struct err *e)
+{
+    if (r->options->removes || !limit_exceeded(r))
+        return 0;
+    r->limit = limit_new(r, e);
+    int rc = r->limit ? make_plan(r, e) : e->code;
+    if (rc == 0)
+        rc = limit_enforce(r, r->limit, e);
+    limit_free(r->limit);
+    r->limit = NULL;
+    return rc;
+}
+
+/* Names on the command line that nothing answers to. */
+static void tell_not_found(struct run *r)
+{
+    for (size_t i = 0; i < r->options->removes; i++) {
+        if (r->found[i] == FOUND_OBJECT || (r->found[i] == FOUND_DIR && r->options->recursive))
+            continue;
+        report_trouble(r, NULL, r->options->remove[i], true,
+                       r->found[i] == FOUND_DIR ? "is a directory: -r removes it with all that is in it"
+                                                : "no reachable member has an object of this name");
+        report_status(r, SOS_PARTIAL);
+    }
+}
+
+int compare_run(struct run *r, struct err *e)
+{
+    r->phase = SOS_PHASE_COMPARE;
+    int rc = make_plan(r, e);
+    if (rc == 0)
+        tell_not_found(r);
+    if (rc == 0)
+        rc = limit_deletions(r, e);
     for (unsigned i = 0; i < r->parts; i++)
         compare_free(r->part[i]);
-    return plan_end(r->plan, e);
+    return rc;
 }
 
 void compare_committed(struct run *r)

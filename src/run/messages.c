@@ -121,6 +121,7 @@ static int on_result(struct peer *p, struct frame *f, struct err *e)
     struct failure *x = mem_alloc(sizeof *x + m.text_len + 1);
     x->next = NULL;
     x->op = m.seq;
+    x->code = m.code;
     memcpy(x->text, m.text, m.text_len);
     x->text[m.text_len] = '\0';
     *p->fail_last = x;

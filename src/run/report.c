@@ -1,18 +1,55 @@
 #include "run/run.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define PROGRESS_MS 100
+#define TOLD_MAX 100000u /* troubles that are remembered */
 
 void report_status(struct run *r, enum sos_status s)
 {
     r->summary.status = sos_status_worse(r->summary.status, s);
 }
 
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Has an earlier attempt told the very same? */
+static bool told_before(struct told *t, const char *member, const char *path, const char *text)
+{
+    char *all = mem_printf("%s%c%s%c%s", member ? member : "", 1, path ? path : "", 1, text);
+    uint64_t hash = digest_check(all, strlen(all));
+    free(all);
+    if (t->before && bsearch(&hash, t->hash, t->before, sizeof hash, compare_hashes))
+        return true;
+    if (t->n == TOLD_MAX)
+        return false;
+    if (t->n == t->cap) {
+        t->cap = t->cap ? 2 * t->cap : 64;
+        t->hash = mem_resize(t->hash, t->cap, sizeof hash);
+    }
+    t->hash[t->n++] = hash;
+    return false;
+}
+
+void report_again(struct run *r)
+{
+    struct told *t = &r->told;
+    if (t->n > 1)
+        qsort(t->hash, t->n, sizeof *t->hash, compare_hashes);
+    t->before = t->n;
+}
+
 void report_trouble(struct run *r, const char *member, const char *path, bool error, const char *text)
 {
+    if (told_before(&r->told, member, path, text))
+        return;
     struct sos_trouble t = {r->group->name, member, path, text, error};
     if (r->callbacks->trouble)
         r->callbacks->trouble(r->callbacks->ctx, &t);
@@ -76,6 +113,7 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
     uint64_t *const counter[ACTION_KINDS] = {
         [ACTION_COPY] = &r->summary.copied,   [ACTION_UPDATE] = &r->summary.updated,
         [ACTION_ADOPT] = &r->summary.adopted, [ACTION_CONFLICT] = &r->summary.conflicts,
+        [ACTION_DELETE] = &r->summary.deleted,
     };
     if (counter[t->action]) {
         ++*counter[t->action];
@@ -108,30 +146,43 @@ static void tell(struct run *r, const struct plan_target *t, bool adopts)
         r->callbacks->action(r->callbacks->ctx, &a);
 }
 
-/* Did this operation fail? Then its reason is told, and forgotten. Operations come in order. */
-static bool failed(struct peer *p, uint64_t op, const char *path)
+/* What was in motion may stand still a moment later. */
+static bool tries_again(const struct run *r, int code)
 {
+    return r->attempt == 0 && (code == ERR_CHANGED || code == ERR_DAMAGED);
+}
+
+enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
+
+/* A failure's reason is told, and forgotten. Operations come in order. */
+static enum outcome outcome(struct peer *p, uint64_t op, const char *path)
+{
+    struct run *r = p->run;
     struct failure *x = p->fail_first;
     if (!x || x->op != op)
-        return op > p->done; /* the member died first: that has been told */
-    report_trouble(p->run, p->member->name, path, true, x->text);
-    report_status(p->run, SOS_PARTIAL);
+        return op > p->done ? FAILED : WENT_WELL; /* the member died first: that has been told */
+    enum outcome o = tries_again(r, x->code) ? LEFT_OPEN : FAILED;
+    if (o == FAILED) {
+        report_trouble(r, p->member->name, path, true, x->text);
+        report_status(r, SOS_PARTIAL);
+    }
+    r->moved |= o == LEFT_OPEN;
     p->fail_first = x->next;
     if (!p->fail_first)
         p->fail_last = &p->fail_first;
     free(x);
-    return true;
+    return o;
 }
 
 /* A dry run says of a member that will refuse what it would say itself. */
-static bool would_fail(struct peer *p, const struct plan_target *t, const char *path)
+static enum outcome would_be(struct peer *p, const struct plan_target *t, const char *path)
 {
     if (!peer_refuses(p, t))
-        return false;
+        return WENT_WELL;
     report_trouble(p->run, p->member->name, path, true,
                    p->flags & OPENED_READ_ONLY ? STORE_SAYS_READ_ONLY : STORE_SAYS_NO_DELETE);
     report_status(p->run, SOS_PARTIAL);
-    return true;
+    return FAILED;
 }
 
 /* Is the fate of this target's next operation known? A dead member's operations have failed. */
@@ -150,9 +201,10 @@ static bool step_done(struct run *r)
         if (!settled(r, p, op))
             return false;
         r->reported[t->member] = op;
-        if (r->options->dry_run ? would_fail(p, t, s->entry.path) : failed(p, op, s->entry.path))
+        enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s->entry.path);
+        if (o == FAILED)
             r->summary.failed += t->action != ACTION_RECORD;
-        else
+        else if (o == WENT_WELL)
             tell(r, t, plan_cursor_adopts(r->report, r->report_target));
     }
     return true;

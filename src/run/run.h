@@ -89,11 +89,13 @@ struct peer {
     bool cursor_end, sends_end, flushed;
     uint64_t sent, done;       /* operations, counted from 1 */
     uint64_t literal;          /* bytes of content that came to it by streams */
+    bool held;                 /* its next operation belongs to a later stage, or there is none */
     unsigned shared;           /* channels with several targets that it takes part in */
     uint64_t failed_op;        /* the last one that was told to have failed */
     struct failure {
         struct failure *next;
         uint64_t op;
+        int code;
         char text[];
     } *fail_first, **fail_last; /* operations that failed and that the report has not reached, in order */
 };
@@ -115,6 +117,8 @@ struct channel {
     bool ended;
 };
 
+enum found { FOUND_NOTHING, FOUND_OBJECT, FOUND_DIR };
+
 struct run {
     const struct group *group;
     struct group_policy *policy; /* what is asked of its objects, and its settings; NULL: nothing but the defaults */
@@ -131,7 +135,12 @@ struct run {
     struct peer *part[PLAN_MEMBERS_MAX]; /* those who take part in this attempt's plan */
     unsigned parts;
     bool *refused;             /* members that an earlier attempt has given up */
+    struct policy_settings settings;
+    int64_t now;               /* seconds since 1970: when the run began. One clock judges what expires, for all members */
+    uint8_t *found;            /* enum found, for each of options->remove */
     struct plan *plan;
+    struct limit *limit;       /* while the plan is made a second time, to see whether it deletes too much; else NULL */
+    char stranger[37];         /* room for the name of a member that we do not know */
     bool in_step;              /* all manifests have the same digest: nothing to compare */
     struct channel *channel;
     size_t channels;
@@ -140,7 +149,14 @@ struct run {
     unsigned report_target;
     uint64_t reported[PLAN_MEMBERS_MAX]; /* operations that the report has passed */
     bool report_ended;
+    unsigned stage;            /* enum plan_phase: the one that is being carried out */
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
+    bool moved;                /* so may one where an object changed while it was read */
+    unsigned attempt;          /* from 0 */
+    struct told {              /* troubles that an earlier attempt has told, as hashes, sorted */
+        uint64_t *hash;
+        size_t n, cap, before; /* before: of earlier attempts, so many */
+    } told;
     enum sos_phase phase;
     int64_t started, progressed;
     int64_t turned;            /* ms: when the poll loop went round last; 0: not yet */
@@ -172,7 +188,8 @@ int peer_start(struct run *r, struct peer *p, struct err *e);
 static inline bool peer_refuses(const struct peer *p, const struct plan_target *t)
 {
     return (p->flags & OPENED_READ_ONLY && t->need != NEED_RECORD) ||
-           (p->flags & OPENED_NO_DELETE && t->need == NEED_CONTENT && t->reason == REASON_KIND);
+           (p->flags & OPENED_NO_DELETE &&
+            (t->need == NEED_REMOVE || (t->need == NEED_CONTENT && t->reason == REASON_KIND)));
 }
 /* Gives a member up: tells it, kills its agent, the run goes on without it. */
 void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -211,6 +228,15 @@ void compare_had(struct peer *p, const uint8_t *have, size_t n); /* enum store_h
 void compare_free(struct peer *p);
 void compare_committed(struct run *r); /* brings the caches up to what the members have recorded */
 
+/* ---- limit.c: --max-delete ---- */
+
+bool limit_exceeded(const struct run *r); /* counted as objects, which is at least as much as content */
+struct limit *limit_new(struct run *r, struct err *e); /* of what the plan takes away; NULL with e */
+void limit_see(struct limit *l, const struct entry *stays);
+/* Counts content that is not seen to live on. Where it is too much, says so, and nothing is taken away. */
+int limit_enforce(struct run *r, const struct limit *l, struct err *e);
+void limit_free(struct limit *l);
+
 /* ---- transfer.c ---- */
 
 int transfer_run(struct run *r, struct err *e);
@@ -222,6 +248,7 @@ int transfer_credit(struct peer *from, struct frame *f, struct err *e);
 /* ---- report.c ---- */
 
 void report_trouble(struct run *r, const char *member, const char *path, bool error, const char *text);
+void report_again(struct run *r); /* a new attempt begins: what was told is not told again */
 void report_status(struct run *r, enum sos_status s);
 void report_progress(struct run *r, bool now);
 void report_begin(struct run *r);

@@ -78,6 +78,15 @@ static const char *group_to_be(const struct run *r, const struct peer *p)
     return keeps ? p->group : r->group->name;
 }
 
+static struct store_rules rules_of(const struct run *r)
+{
+    const struct policy_settings *s = &r->settings;
+    return (struct store_rules){
+        .now = r->now, .propagate = s->propagate, .emptied = s->max_delete_percent && s->max_delete >= 100,
+        .cross = s->cross_mounts, .tombstones = (int64_t)s->tombstones, .trash = (int64_t)s->trash,
+    };
+}
+
 static int scan_all(struct run *r, struct err *e)
 {
     for (size_t i = 0; i < r->peers; i++) {
@@ -85,8 +94,7 @@ static int scan_all(struct run *r, struct err *e)
         if (!peer_lives(p))
             continue;
         const char *name = group_to_be(r, p);
-        struct message_scan m = {p->id, name, strlen(name),
-                                 {.now = clock_now().sec, .tombstones = 400 * 86400, .trash = 7 * 86400}};
+        struct message_scan m = {p->id, name, strlen(name), rules_of(r)};
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }
@@ -155,7 +163,7 @@ static void release(struct run *r, bool patient)
     if (r->plan)
         plan_free(r->plan);
     r->plan = NULL;
-    r->lost_source = false;
+    r->lost_source = r->moved = false;
 }
 
 static void tell_failure(struct run *r, int rc, const struct err *e)
@@ -176,13 +184,30 @@ static void count_objects(struct run *r)
                                                      : plan_totals(r->plan)->objects;
 }
 
-/* A source that died took its operations with it; what other members hold can still be given by them. */
+/*
+ * A source that died took its operations with it; what other members hold can still be given by them. What was in
+ * motion may stand still now: it is looked at once more.
+ */
 static bool worth_another(const struct run *r)
 {
     unsigned living = 0;
     for (size_t i = 0; i < r->peers; i++)
         living += peer_lives(&r->peer[i]);
-    return r->lost_source && living >= 2;
+    return (r->lost_source || (r->moved && r->attempt == 0)) && living >= 2;
+}
+
+/* What the policy says, and what was said by hand. */
+static void settle_settings(struct run *r)
+{
+    const struct sos_options *o = r->options;
+    if (r->policy)
+        r->settings = *group_policy_settings(r->policy);
+    else
+        policy_settings_init(&r->settings);
+    if (o->max_delete_given) {
+        r->settings.max_delete = o->max_delete;
+        r->settings.max_delete_percent = o->max_delete_percent;
+    }
 }
 
 enum sos_status run_group(struct run *r)
@@ -190,14 +215,18 @@ enum sos_status run_group(struct run *r)
     r->take = messages_take;
     r->died = transfer_peer_died;
     r->refused = mem_zalloc(r->group->members * sizeof *r->refused);
+    r->found = mem_zalloc(r->options->removes + 1);
     r->started = clock_mono_ms();
+    r->now = clock_now().sec;
+    settle_settings(r);
     rate_init(&r->rate, r->options->bwlimit, r->started);
     r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
                                       .dry_run = r->options->dry_run};
     signal(SIGPIPE, SIG_IGN);
     file_raise_limit();
-    for (bool again = true; again;) {
+    for (bool again = true; again; r->attempt++) {
         struct err e;
+        report_again(r);
         int rc = run_once(r, &e);
         if (rc < 0)
             tell_failure(r, rc, &e);
@@ -210,6 +239,8 @@ enum sos_status run_group(struct run *r)
     if (r->callbacks->summary)
         r->callbacks->summary(r->callbacks->ctx, &r->summary);
     free(r->refused);
+    free(r->found);
+    free(r->told.hash);
     return r->summary.status;
 }
 

@@ -228,9 +228,11 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
 {
     static const uint8_t how[] = {
         [NEED_RECORD] = STORE_RECORD, [NEED_META] = STORE_META, [NEED_CONTENT] = STORE_CONTENT,
+        [NEED_REMOVE] = STORE_REMOVE,
     };
     struct stream by[PLAN_MEMBERS_MAX];
-    struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE, .lender = s->source};
+    struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE,
+                              .from_path = s->from, .lender = s->source};
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
     if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t))) {
@@ -248,24 +250,33 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
     message_put_apply(&p->out, 0, &m);
 }
 
+/* The target's next step, if it is one of this stage. 1, 0 when there is none, or an error. */
+static int next_step(struct peer *p, struct err *e)
+{
+    int rc = p->step || p->cursor_end ? 0 : plan_cursor_next(p->cursor, &p->step, e);
+    if (rc < 0)
+        return rc;
+    p->cursor_end = !p->step;
+    p->held = p->cursor_end || p->step->phase > p->run->stage;
+    return !p->held;
+}
+
 /* Gives a target as many operations as it may have under way. 0 or an error. */
 static int fill_target(struct peer *p, struct err *e)
 {
-    while (peer_lives(p) && !p->cursor_end && p->sent - p->done < MSG_OPS_MAX &&
-           wire_out_waiting(&p->out) < OUT_ENOUGH) {
-        const struct plan_step *s;
-        int rc = plan_cursor_next(p->cursor, &s, e);
+    while (peer_lives(p) && !p->held && p->sent - p->done < MSG_OPS_MAX && wire_out_waiting(&p->out) < OUT_ENOUGH) {
+        int rc = next_step(p, e);
         if (rc < 0)
             return rc;
-        p->cursor_end = rc == 0;
         if (rc == 0)
             break;
-        for (unsigned i = 0; i < s->targets; i++)
-            if (s->target[i].member == p->part)
-                send_op(p, s, &s->target[i], i);
+        for (unsigned i = 0; i < p->step->targets; i++)
+            if (p->step->target[i].member == p->part)
+                send_op(p, p->step, &p->step->target[i], i);
+        p->step = NULL;
         p->step_no++;
     }
-    if (peer_lives(p) && p->cursor_end && !p->flushed) {
+    if (peer_lives(p) && p->held && !p->flushed) {
         wire_out_frame(&p->out, MSG_FLUSH, 0, NULL, 0);
         p->flushed = true;
     }
@@ -307,10 +318,16 @@ static void send_send(struct peer *p, const struct plan_step *s, const struct st
     const struct channel *c = &r->channel[channel - 1];
     if (!any_lives(r, by->targets))
         return;
+    struct entry want;
+    entry_copy(&want, &s->entry);
+    if (s->from) {
+        want.path = s->from;
+        want.path_len = strlen(s->from);
+    }
     if (c->kind == CHANNEL_PATCHES)
-        message_put_send_delta(&p->out, channel, c->mate, &s->entry);
+        message_put_send_delta(&p->out, channel, c->mate, &want);
     else
-        message_put_send(&p->out, MSG_SEND, channel, &s->entry);
+        message_put_send(&p->out, MSG_SEND, channel, &want);
 }
 
 static int fill_source(struct peer *p, struct err *e)
@@ -328,6 +345,8 @@ static int fill_source(struct peer *p, struct err *e)
             }
         }
         const struct plan_step *s = p->send_step;
+        if (s->phase > r->stage)
+            break;
         unsigned n = s->source == p->part ? step_streams(r, p->sends, s, by) : 0;
         uint64_t all = 0;
         for (unsigned i = 0; i < n; i++)
@@ -361,7 +380,7 @@ static void lend_roots(struct run *r)
         }
 }
 
-static bool finished(const struct run *r)
+static bool stage_finished(const struct run *r)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         const struct peer *p = r->part[i];
@@ -371,19 +390,45 @@ static bool finished(const struct run *r)
     return true;
 }
 
-static int carry_out(struct run *r, struct err *e)
+/* All that came before is durable everywhere: what waited for that begins. False when nothing did. */
+static bool next_stage(struct run *r)
+{
+    unsigned next = PLAN_PHASES;
+    for (unsigned i = 0; i < r->parts; i++) {
+        const struct peer *p = r->part[i];
+        if (peer_lives(p) && p->step && p->step->phase < next)
+            next = p->step->phase;
+    }
+    if (next == PLAN_PHASES)
+        return false;
+    r->stage = next;
+    for (unsigned i = 0; i < r->parts; i++)
+        r->part[i]->held = r->part[i]->flushed = false;
+    return true;
+}
+
+static int carry_out_stage(struct run *r, struct err *e)
 {
     int rc = 0;
-    while (rc == 0 && !finished(r)) {
+    while (rc == 0 && !stage_finished(r)) {
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
             rc = fill_target(r->part[i], e);
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
             rc = fill_source(r->part[i], e);
-        if (rc == 0 && !finished(r))
+        if (rc == 0 && !stage_finished(r))
             rc = peers_turn(r, e);
         if (rc == 0)
             rc = report_advance(r, e);
     }
+    return rc;
+}
+
+static int carry_out(struct run *r, struct err *e)
+{
+    int rc;
+    do
+        rc = carry_out_stage(r, e);
+    while (rc == 0 && next_stage(r));
     return rc;
 }
 
@@ -403,6 +448,7 @@ int transfer_run(struct run *r, struct err *e)
     report_begin(r);
     if (!r->options->dry_run && plan_totals(r->plan)->steps > 0) {
         lend_roots(r);
+        r->stage = PLAN_ADD;
         for (unsigned i = 0; i < r->parts; i++) {
             r->part[i]->cursor = plan_cursor_new(r->plan);
             r->part[i]->sends = plan_cursor_new(r->plan);

@@ -345,7 +345,7 @@ static struct plan *plan_of(const struct step *step, size_t n)
         if (i % 2) /* and now and then something for the other member, which is none of ours */
             v->need[0] = NEED_META;
         v->had = 3;
-        assert_int_equal(plan_add(p, v, 3, &out, &err), 0);
+        assert_int_equal(plan_add(p, v, 3, &(struct plan_how){0}, &out, &err), 0);
     }
     assert_int_equal(plan_end(p, &err), 0);
     free(v);

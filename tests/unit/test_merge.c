@@ -1,7 +1,7 @@
 /*
  * Sources are written as words: a file "a", a directory "d/", a symlink "l>"; "~" waits once, "!" fails. A
  * row comes out as its path, ':' and one letter for each member (f, d, l, - for nothing), and on mixed rows
- * '+' when something is below and '=' when nothing is.
+ * '+' when it forks.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,10 +68,8 @@ static size_t show_row(char *out, size_t size, const struct merge_row *row)
         }
         out[n++] = !at ? '-' : at->kind == ENTRY_DIR ? 'd' : at->kind == ENTRY_LINK ? 'l' : 'f';
     }
-    if (row->mixed)
-        out[n++] = row->has_below ? '+' : '=';
-    else
-        assert_false(row->has_below);
+    if (row->forked)
+        out[n++] = '+';
     out[n++] = ' ';
     out[n] = '\0';
     return n;
@@ -131,16 +129,16 @@ static const struct good_case GOOD[] = {
     /* kinds: only a directory against another kind is mixed */
     {{"a", "a>"}, 2, "a:fl ", 0},
     {{"a/", "a/"}, 2, "a:dd ", 0},
-    {{"a/", "a"}, 2, "a:df= ", 0},
-    {{"a/", "a>"}, 2, "a:dl= ", 0},
+    {{"a/", "a"}, 2, "a:df+ ", 0},
+    {{"a/", "a>"}, 2, "a:dl+ ", 0},
     {{"a/ a/x", "a"}, 2, "a:df+ a/x:f- ", 0},
     {{"a", "a/ a/x"}, 2, "a:fd+ a/x:-f ", 0},
     {{"a", "a/", "a/ a/s/"}, 3, "a:fdd+ a/s:--d ", 0},
     {{"a/ a/x", "a/ a/y", "a"}, 3, "a:ddf+ a/x:f-- a/y:-f- ", 0},
-    {{"a/ ab", "a ab"}, 2, "a:df= ab:ff ", 0},
-    {{"a/ a!", "a a!"}, 2, "a:df= a!:ff ", 0},
+    {{"a/ ab", "a ab"}, 2, "a:df+ ab:ff ", 0},
+    {{"a/ a!", "a a!"}, 2, "a:df+ a!:ff ", 0},
     /* mixed rows one after the other, one below the other, at the end */
-    {{"a/ b/ b/x c", "a b c/"}, 2, "a:df= b:df+ b/x:f- c:fd= ", 0},
+    {{"a/ b/ b/x c", "a b c/"}, 2, "a:df+ b:df+ b/x:f- c:fd+ ", 0},
     {{"a/ a/b/ a/b/c", "a/ a/b", "a"}, 3, "a:ddf+ a/b:df-+ a/b/c:f-- ", 0},
     /* waiting, also in the look behind a mixed row, also at the very end */
     {{"~ a", "a"}, 2, "a:ff ", 1},
@@ -148,7 +146,7 @@ static const struct good_case GOOD[] = {
     {{"~ ~ a", "~ a ~"}, 2, "a:ff ", 3},
     {{"a ~ b", "a b"}, 2, "a:ff b:ff ", 1},
     {{"a/ ~ a/x", "a ~ ~ b"}, 2, "a:df+ a/x:f- b:-f ", 2},
-    {{"a/ ~ ~", "a"}, 2, "a:df= ", 2},
+    {{"a/ ~ ~", "a"}, 2, "a:df+ ", 2},
     {{"a/ ~ b", "b"}, 2, "a:d- b:ff ", 1},
     {{"a/ ~ a/b/ ~ a/b/c ~ z", "a/ ~ ~ a/b ~", "a"}, 3, "a:ddf+ a/b:df-+ a/b/c:f-- z:f-- ", 4},
 };
@@ -270,10 +268,7 @@ static void expect_rows(char (*kind)[PATHS_N], unsigned members, char *out)
             dirs |= kind[i][p] == ENTRY_DIR;
             others |= kind[i][p] != ENTRY_DIR;
         }
-        row.mixed = dirs && others;
-        for (size_t k = p + 1; row.mixed && k < PATHS_N; k++)
-            for (unsigned i = 0; i < members; i++)
-                row.has_below |= kind[i][k] && path_below(PATHS[k], strlen(PATHS[k]), row.path, row.path_len);
+        row.forked = dirs && others;
         if (dirs || others)
             n += show_row(out + n, 4096 - n, &row);
     }

@@ -4,12 +4,12 @@
  *     [below] A[x@10 A1 ...] B[...] C[] => [skip|lost|conflict] x@10 A1 | A*:record B:conflict C:new
  *
  * In brackets is what a member has: nothing, or an object, its version, and words. Objects: x@10 is a file
- * with content x and mtime 10, >x@10 a symlink to x, / a directory; with :600 a mode (else 644, 777, 755).
+ * with content x and mtime 10, >x@10 a symlink to x, / a directory, -@10 a tombstone of time 10; with :600 a mode (else 644, 777, 755).
  * A version A1B2 counts 1 for A and 2 for B. Words: damaged, unknown, hidden, o=B (origin, else A), s=5
- * (first seen, else 1). "below": there is something below this path, as the merge would say.
+ * (first seen, else 1). "below": something will be left below this path. "named B": B's version wins conflicts.
  *
  * On the right is the winner, with o= and s= where they are not A and 1, then what each member needs, with *
- * for a holder: "ok" nothing, "record", "metadata", else content, for the reason that stands there; "out"
+ * for a holder: "ok" nothing, "record", "metadata", "deleted" (to be removed), else content, for the reason that stands there; "out"
  * takes no part.
  */
 #include <stdarg.h>
@@ -164,6 +164,53 @@ static const char *const RULE_4[] = {
     "A[x@10 A3] B[x@10 B7] C[x@10 C9] D[x@10 D2] => x@10 A3B7C9D2 | A*:record B*:record C*:record D*:record",
 };
 
+static const char *const RULE_5[] = {
+    /* a deletion takes the object away where it is, and is recorded where it is not */
+    "A[-@50 A2] B[x@10 A1] => -@50 A2 | A*:ok B:deleted",
+    "A[-@50 A2] B[x@10 A1] C[] => -@50 A2 | A*:ok B:deleted C:record",
+    "A[-@50 A2] B[x@90 A1] C[>y@95 A1] => -@50 A2 | A*:ok B:deleted C:deleted",
+    "A[-@50 A2] B[/ A1] => -@50 A2 | A*:ok B:deleted",
+    "A[-@50 A2] B[x@10 A1 damaged] => -@50 A2 | A*:ok B:deleted",
+    "A[-@50 A2] B[x@10 A1 unknown] => -@50 A2 | A*:ok B:out",
+    "A[-@50 A2] B[x@10 A1 hidden] => skip",
+    "A[-@50 A2 hidden] B[x@10 A1] => skip",
+    "A[-@50 A2] B[-@50 A2] => -@50 A2 | A*:ok B*:ok",
+    "A[-@50 A2] B[-@50 A2] C[] => -@50 A2 | A*:ok B*:ok C:record",
+    "A[-@50 A2] => -@50 A2 | A*:ok",
+    /* deleted on both sides: joined, and remembered from the later time on */
+    "A[-@50 A2] B[-@60 A1B1] => -@60 A2B1 | A*:record B*:record",
+    "A[-@60 A2] B[-@50 A2] => -@60 A2 | A*:ok B*:record",
+    "A[-@50 A2] B[-@60 A1B1] C[x@99 A1] => -@60 A2B1 | A*:record B*:record C:deleted",
+    /* whoever knew of the deletion and made the object anew wins */
+    "A[-@50 A2] B[x@10 A2B1] => x@10 A2B1 | A:new B*:ok",
+    "A[-@50 A2] B[x@10 A3] C[-@50 A2] => x@10 A3 | A:new B*:ok C:new",
+    /* an edit wins over a deletion that did not know of it, whatever the clocks say */
+    "A[-@99 A2] B[y@10 A1B1] => y@10 A2B1 | A:edit wins over deletion B*:record",
+    "A[-@99 A2] B[y@10 A1B1] C[x@5 A1] => y@10 A2B1 | A:edit wins over deletion B*:record C:changed",
+    "A[-@99 A2] B[y@10 A1B1] C[z@20 A1C1] => conflict z@20 A2B1C1 | A:edit wins over deletion B:conflict C*:record",
+    "A[-@99 A2] B[x@10 A2] => x@10 A2 | A:edit wins over deletion B*:ok",
+    "A[-@99 A2] B[x@10 A1B1 damaged] => lost x@10 A2B1 | A:ok B:ok",
+    "A[-@99 A2] B[/:700 A1B1] => /:700 A2B1 | A:edit wins over deletion B*:record",
+    /* a directory that is not empty stays */
+    "below A[-@99 A2] B[/ A1] => / A2 | A:edit wins over deletion B*:record",
+    "below A[-@99 A2] B[/ A1] C[] => / A2 | A:edit wins over deletion B*:record C:new",
+    "below A[-@99 A2] B[-@99 A2] => -@99 A2 | A*:ok B*:ok",
+    "below A[-@99 A2] B[x@10 A1] => -@99 A2 | A*:ok B:deleted",
+};
+
+static const char *const RULE_3_NAMED[] = {
+    "named A A[x@10 A1] B[y@20 B1] => conflict x@10 A1B1 | A*:record B:conflict",
+    "named B A[x@10 A1] B[y@20 B1] => conflict y@20 A1B1 | A:conflict B*:record",
+    "named C A[x@10 A1] B[y@20 B1] C[] => conflict y@20 A1B1 | A:conflict B*:record C:new",
+    "named C A[x@10 A1] B[y@20 B1] => conflict y@20 A1B1 | A:conflict B*:record",
+    "named A A[x@10 A1] B[y@20 A1B1] => y@20 A1B1 | A:changed B*:ok",
+    "named A A[x@10:600 A1] B[x@20 B1] => x@20 A1B1 | A*:metadata B*:record",
+    "named A A[x@10 A1] B[y@20 B1] C[z@30 C1] => conflict x@10 A1B1C1 | A*:record B:conflict C:conflict",
+    "named A A[x@10 A1 damaged] B[y@20 B1] => y@20 A1B1 | A:damaged B*:record",
+    "named A A[-@90 A1] B[y@20 B1] => y@20 A1B1 | A:edit wins over deletion B*:record",
+    "named A A[/ A1] B[x@10 B1] => conflict / A1B1 | A*:record B:conflict",
+};
+
 /* ---- the notation ---- */
 
 struct world {
@@ -172,6 +219,7 @@ struct world {
     bool has[PLAN_MEMBERS_MAX];
     struct entry entry[PLAN_MEMBERS_MAX];
     bool below;
+    char named; /* 0: nobody */
 };
 
 static struct uuid uuid_for(char name)
@@ -185,9 +233,10 @@ static struct uuid uuid_for(char name)
 static void set_kind(struct entry *e, enum entry_kind kind, char content)
 {
     e->kind = kind;
-    e->mode = kind == ENTRY_FILE ? 0644 : kind == ENTRY_LINK ? 0777 : 0755;
-    e->size = kind == ENTRY_DIR ? 0 : 3;
-    e->digest.b[0] = kind == ENTRY_DIR ? 0 : (uint8_t)content;
+    bool has_content = kind == ENTRY_FILE || kind == ENTRY_LINK;
+    e->mode = kind == ENTRY_FILE ? 0644 : kind == ENTRY_LINK ? 0777 : kind == ENTRY_DIR ? 0755 : 0;
+    e->size = has_content ? 3 : 0;
+    e->digest.b[0] = has_content ? (uint8_t)content : 0;
 }
 
 static void read_object(const char **at, struct entry *e)
@@ -196,6 +245,9 @@ static void read_object(const char **at, struct entry *e)
     if (*p == '/') {
         set_kind(e, ENTRY_DIR, 0);
         p++;
+    } else if (*p == '-') {
+        set_kind(e, ENTRY_GONE, 0);
+        e->mtime.sec = strtol(p + 2, (char **)&p, 10);
     } else {
         bool link = *p == '>';
         p += link;
@@ -240,6 +292,8 @@ static const char *read_world(const char *text, struct world *w)
     memset(w, 0, sizeof *w);
     w->below = strncmp(p, "below ", 6) == 0;
     p += w->below ? 6 : 0;
+    w->named = strncmp(p, "named ", 6) == 0 ? p[6] : 0;
+    p += w->named ? 8 : 0;
     while (*p != '=') {
         unsigned i = w->members++;
         struct entry *e = &w->entry[i];
@@ -271,17 +325,26 @@ static void row_of(const struct world *w, struct merge_row *row)
         dirs |= w->has[i] && w->entry[i].kind == ENTRY_DIR;
         others |= w->has[i] && w->entry[i].kind != ENTRY_DIR;
     }
-    row->mixed = dirs && others;
-    row->has_below = row->mixed && w->below;
+    row->forked = dirs && others;
+}
+
+static struct plan_rules rules_of(const struct world *w)
+{
+    struct plan_rules rules = {w->named ? PLAN_MEMBER : PLAN_NEWEST, PLAN_NOBODY};
+    for (unsigned i = 0; w->named && i < w->members; i++)
+        if (w->name[i] == w->named)
+            rules.winner = i;
+    return rules;
 }
 
 static void judge(const struct world *w, struct verdict *v)
 {
     struct merge_row row;
     struct err e;
+    const struct plan_rules rules = rules_of(w);
     row_of(w, &row);
     memset(v, 0xa5, sizeof *v); /* nothing may be left from before */
-    assert_int_equal(reconcile(&row, v, &e), 0);
+    assert_int_equal(reconcile(&row, &rules, w->below, v, &e), 0);
 }
 
 static size_t show_winner(char *out, size_t size, const struct entry *e)
@@ -290,6 +353,8 @@ static size_t show_winner(char *out, size_t size, const struct entry *e)
     size_t n = 0;
     if (e->kind == ENTRY_DIR)
         n += (size_t)snprintf(out, size, "/");
+    else if (e->kind == ENTRY_GONE)
+        n += (size_t)snprintf(out, size, "-@%lld", (long long)e->mtime.sec);
     else
         n += (size_t)snprintf(out, size, "%s%c@%lld", e->kind == ENTRY_LINK ? ">" : "", e->digest.b[0],
                               (long long)e->mtime.sec);
@@ -374,12 +439,19 @@ static void test_winner(void **state)
 {
     (void)state;
     CHECK_TABLE(RULE_3);
+    CHECK_TABLE(RULE_3_NAMED);
 }
 
 static void test_record(void **state)
 {
     (void)state;
     CHECK_TABLE(RULE_4);
+}
+
+static void test_deletions(void **state)
+{
+    (void)state;
+    CHECK_TABLE(RULE_5);
 }
 
 /* ---- what holds for all worlds ---- */
@@ -396,12 +468,12 @@ static uint32_t dice(uint64_t *seed, uint32_t sides)
 
 static void random_entry(uint64_t *seed, struct entry *e)
 {
-    static const enum entry_kind kinds[] = {ENTRY_FILE, ENTRY_FILE, ENTRY_FILE, ENTRY_LINK, ENTRY_DIR};
+    static const enum entry_kind kinds[] = {ENTRY_FILE, ENTRY_FILE, ENTRY_FILE, ENTRY_LINK, ENTRY_DIR, ENTRY_GONE};
     *e = (struct entry){.path = "o", .path_len = 1, .origin = uuid_for('A')};
-    set_kind(e, kinds[dice(seed, 5)], (char)('x' + dice(seed, 3)));
+    set_kind(e, kinds[dice(seed, 6)], (char)('x' + dice(seed, 3)));
     if (e->kind != ENTRY_DIR)
-        e->mtime = (struct stamp){dice(seed, 3), dice(seed, 2)};
-    if (e->kind != ENTRY_LINK)
+        e->mtime = (struct stamp){dice(seed, 3), e->kind == ENTRY_GONE ? 0 : dice(seed, 2)};
+    if (e->kind == ENTRY_FILE || e->kind == ENTRY_DIR)
         e->mode = dice(seed, 3) ? e->mode : 0700;
     e->first_seen = 1 + dice(seed, 3);
     e->flags = (dice(seed, 10) == 0 ? ENTRY_DAMAGED : 0u) | (dice(seed, 12) == 0 ? ENTRY_UNKNOWN : 0u) |
@@ -519,7 +591,7 @@ static void check_sound(int round, const struct world *w, const struct verdict *
         if (o != VERSION_BEFORE && o != VERSION_EQUAL)
             fail_world(round, "the winner's version is not after all others", w, v);
     }
-    if (!v->skip && !v->lost && (v->holders == 0 || v->holders & ~(v->present & v->had)))
+    if (!v->skip && !v->lost && (v->holders == 0 || (v->holders & ~v->present) || (v->winner.kind == ENTRY_GONE ? (v->holders & v->had) : (v->holders & ~v->had))))
         fail_world(round, "nobody, or somebody odd, holds the winner", w, v);
 }
 
@@ -566,10 +638,11 @@ static void test_vector_too_long(void **state)
     set_kind(&at[1], ENTRY_FILE, 'x');
     struct verdict v;
     struct err e = {0};
-    assert_int_equal(reconcile(&row, &v, &e), ERR_FORMAT);
+    const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    assert_int_equal(reconcile(&row, &rules, false, &v, &e), ERR_FORMAT);
     assert_int_equal(e.code, ERR_FORMAT);
     at[1].flags = ENTRY_UNKNOWN;
-    assert_int_equal(reconcile(&row, &v, &e), 0);
+    assert_int_equal(reconcile(&row, &rules, false, &v, &e), 0);
     free(at);
 }
 
@@ -602,7 +675,7 @@ int main(void)
         cmocka_unit_test(test_taking_part),     cmocka_unit_test(test_mixed),
         cmocka_unit_test(test_winner),          cmocka_unit_test(test_record),
         cmocka_unit_test(test_random_worlds),   cmocka_unit_test(test_vector_too_long),
-        cmocka_unit_test(test_all_members),
+        cmocka_unit_test(test_all_members),     cmocka_unit_test(test_deletions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
