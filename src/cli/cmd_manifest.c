@@ -112,7 +112,7 @@ static int put_mtree(struct job *job, const struct entry *entry, struct err *e)
 static int put_object(struct job *job, const struct entry *entry, struct err *e)
 {
     struct reporter *r = job->cmd->report;
-    if (entry->flags & ENTRY_HIDDEN)
+    if (entry->flags & ENTRY_HIDDEN || entry->kind == ENTRY_GONE)
         return 0;
     /* What is recorded of an object that could not be looked at may be stale: only JSON can say so. */
     if (entry->flags & ENTRY_UNKNOWN && job->cmd->options->format != OPTIONS_JSON)

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/path.h"
+#include "object/parents.h"
 
 struct cache {
     char *dir, *name, *temp; /* the temp is what is being recorded */
@@ -275,8 +276,7 @@ struct advance {
     const struct plan_step *step; /* next of the plan that concerns the member; NULL at its end */
     enum plan_need need;          /* in it */
     struct entry now;
-    size_t dir_len;
-    char dir[PATH_LEN_MAX + 1];   /* the last directory written */
+    struct parents parents;
 };
 
 static int next_old(struct advance *a, struct err *err)
@@ -300,18 +300,10 @@ static int next_step(struct advance *a, struct err *err)
     return rc;
 }
 
-/* What has no directory any more is left out: below a file that took the place of one, say. */
 static void put(struct advance *a, const struct entry *e)
 {
-    size_t n = path_parent(e->path, e->path_len);
-    bool known = e->kind == ENTRY_GONE || n == 0 || (n == a->dir_len && memcmp(a->dir, e->path, n) == 0);
-    if (!known && !path_below(a->dir, a->dir_len, e->path, n))
-        return;
-    if (e->kind == ENTRY_DIR) {
-        memcpy(a->dir, e->path, e->path_len);
-        a->dir_len = e->path_len;
-    }
-    cache_put(a->c, e);
+    if (parents_pass(&a->parents, e))
+        cache_put(a->c, e);
 }
 
 /* Flags do not travel: those of content that the member had before stay. */
@@ -319,7 +311,7 @@ static void put_step(struct advance *a, bool had)
 {
     entry_copy(&a->now, &a->step->entry);
     a->now.place = (struct entry_place){0};
-    a->now.flags = had && a->need != NEED_CONTENT ? a->old->flags & ENTRY_DAMAGED : 0;
+    a->now.flags = had && a->need != NEED_CONTENT && a->now.kind != ENTRY_GONE ? a->old->flags & ENTRY_DAMAGED : 0;
     put(a, &a->now);
 }
 

@@ -20,9 +20,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -253,19 +255,63 @@ static int remember(struct dir *d, struct memory *m, struct err *e)
                                      STATE_MANIFEST);
 }
 
-/* The walk, from history to a complete manifest in fd. */
-static int walk(struct dir *d, struct memory *m, int fd, struct store_scan *out, struct err *e)
+/* Does this store know of the deletions since it last took part? Those may have expired of which it knows nothing. */
+static bool was_away(const struct dir *d)
+{
+    int64_t last;
+    if (!state_read_last(&d->state, &last))
+        return true;
+    int64_t time = d->rules.now - last;
+    return (time < 0 ? -time : time) > d->rules.tombstones;
+}
+
+/* An empty store is more often a disk that is not there. */
+static int check_emptied(const struct dir *d, const struct store_scan *out, const struct scan_found *found, struct err *e)
+{
+    if (d->rules.emptied || out->before <= 1 || found->objects > 0)
+        return 0;
+    return err_set(e, ERR_GUARD, "%s: is empty, though it held %" PRIu64 " objects when it was last seen: check that its "
+                   "disk is mounted (if this is meant, --max-delete 100%% lets it pass)", d->o.root, out->before);
+}
+
+/* After a sick disk: nothing is taken for deleted. *fd is replaced. */
+static int doubt(struct dir *d, const struct memory *m, int *fd, const struct manifest_head *head,
+                 struct store_scan *out, struct err *e)
+{
+    int to = d->o.dry_run ? memfd_create("manifest", MFD_CLOEXEC) : state_create(&d->state, STATE_MANIFEST_NEW, e);
+    if (to < 0)
+        return d->o.dry_run ? err_sys(e, "%s: cannot make a temporary file", d->o.root) : to;
+    struct history *h = history_new(m->manifest, m->journal, &d->id, e);
+    struct manifest_writer *w = manifest_writer_new(to, head);
+    int rc = h ? scan_doubt(*fd, h, w, e) : e ? e->code : ERR_SYS;
+    if (rc == 0)
+        rc = manifest_writer_end(w, &out->totals, e);
+    manifest_writer_free(w);
+    history_free(h);
+    close(*fd);
+    *fd = to;
+    d->o.watch.problem(d->o.watch.ctx, true, NULL, "the disk gave errors: what is missing is not taken for deleted");
+    return rc;
+}
+
+/* The walk, from history to a complete manifest in *fd. */
+static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out, struct err *e)
 {
     struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
+    struct scan_found found = {0};
     struct scan_args args = {
         .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
             .threads = d->o.threads,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
+        .cross = d->rules.cross,
+        .absence = {d->rules.propagate && !was_away(d), d->rules.now, d->rules.tombstones},
         .history = m->history, .watch = &d->o.watch,
     };
-    struct manifest_writer *w = manifest_writer_new(fd, &head);
+    struct manifest_writer *w = manifest_writer_new(*fd, &head);
     uint64_t floor = head.floor;
-    int rc = d->root >= 0 ? scan_tree(&args, w, out, e) : 0;
+    int rc = d->root >= 0 ? scan_tree(&args, w, out, &found, e) : 0;
+    if (rc == 0)
+        rc = check_emptied(d, out, &found, e);
     if (rc == 0)
         rc = history_end(m->history, &floor, e);
     if (rc == 0 && floor != head.floor) {
@@ -275,6 +321,9 @@ static int walk(struct dir *d, struct memory *m, int fd, struct store_scan *out,
     if (rc == 0)
         rc = manifest_writer_end(w, &out->totals, e);
     manifest_writer_free(w);
+    if (rc == 0 && found.sick && found.deleted > 0)
+        rc = doubt(d, m, fd, &head, out, e);
+    out->floor = head.floor;
     if (rc == 0 && (m->manifest < 0 || m->intents > 0 || history_dropped(m->history)))
         out->changed = true;
     if (rc == ERR_FORMAT)
@@ -304,6 +353,15 @@ static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struc
     return rc;
 }
 
+static int count_before(const struct dir *d, const struct memory *m, struct store_scan *out, struct err *e)
+{
+    struct manifest_totals totals;
+    if (manifest_file_totals(m->manifest, &totals, e) < 0)
+        return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
+    out->before = totals.objects;
+    return 0;
+}
+
 static int dir_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
                     struct store_scan *out, struct err *e)
 {
@@ -319,10 +377,12 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, c
         d->partials = partial_new(d->state.fd);
         rc = remember(d, &m, e);
     }
+    if (rc == 0 && m.manifest >= 0)
+        rc = count_before(d, &m, out, e);
     if (rc == 0)
         rc = fd = open_new_manifest(d, e);
     if (rc >= 0)
-        rc = walk(d, &m, fd, out, e);
+        rc = walk(d, &m, &fd, out, e);
     if (rc == 0)
         rc = settle_manifest(d, &m, &fd, out, e);
     if (rc == 0)
@@ -465,6 +525,7 @@ static int need_put(struct dir *d, struct err *e)
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
         .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
         .fsync = d->o.fsync, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
+        .cross = d->rules.cross,
     };
     d->put = put_new(&args, e);
     return d->put ? 0 : e ? e->code : ERR_SYS;
@@ -603,6 +664,8 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
     }
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
+    if (rc == 0)
+        rc = state_write_last(&d->state, d->rules.now, e);
     if (rc == 0)
         sweep_partials(d);
     return rc;

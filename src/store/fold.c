@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "object/manifest.h"
+#include "object/parents.h"
 #include "store/journal.h"
 #include "store/temp.h"
 
@@ -22,8 +23,8 @@ struct fold {
     struct journal_reader *journal;
     struct manifest_writer *out;
     const struct entry *old, *new; /* next of each; NULL at the end */
-    size_t dir_len;
-    char dir[PATH_LEN_MAX + 1]; /* the last directory written */
+    struct parents parents;
+    struct entry tomb;
 };
 
 static int next_old(struct fold *f, struct err *e)
@@ -46,26 +47,14 @@ static int next_new(struct fold *f, struct err *e)
     return rc;
 }
 
-/*
- * Entries come as in a depth-first walk: an entry's directory was written if it is the last one, or
- * one above that.
- */
-static bool has_parent(const struct fold *f, const struct entry *e)
-{
-    size_t n = path_parent(e->path, e->path_len);
-    if (n == 0 || (n == f->dir_len && memcmp(f->dir, e->path, n) == 0))
-        return true;
-    return path_below(f->dir, f->dir_len, e->path, n);
-}
-
-/* What has no directory any more is left out: below a file that took the place of one, say. */
 static int put(struct fold *f, const struct entry *entry, struct err *e)
 {
-    if (!has_parent(f, entry))
+    if (!parents_pass(&f->parents, entry))
         return 0;
-    if (entry->kind == ENTRY_DIR) {
-        memcpy(f->dir, entry->path, entry->path_len);
-        f->dir_len = entry->path_len;
+    if (entry->kind == ENTRY_GONE && entry->place.ino != 0) { /* its place only says that it is done */
+        entry_copy(&f->tomb, entry);
+        f->tomb.place = (struct entry_place){0};
+        entry = &f->tomb;
     }
     return manifest_writer_put(f->out, entry, e);
 }

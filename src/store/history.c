@@ -27,6 +27,9 @@ struct history {
     struct uuid self;
     uint64_t recorded_floor, floor;
     bool dropped;
+    history_missed *missed;
+    void *missed_ctx;
+    struct entry tomb; /* a tombstone of the journal that stands for what is recorded */
 
     int manifest;
     struct stamp written; /* of the manifest: no recorded place has a later ctime */
@@ -110,37 +113,10 @@ void history_gone(struct history *h, const struct entry *e)
     h->dropped = true;
 }
 
-/* Puts the cursor of the manifest on the first entry that is not before path (NULL: after the last one). */
-static int pass_recorded(struct history *h, const char *path, size_t len, struct err *e)
+void history_on_missed(struct history *h, history_missed *missed, void *ctx)
 {
-    int rc = 0;
-    if (h->rec.at && h->rec.taken)
-        rc = advance_rec(h, e);
-    while (rc == 0 && h->rec.at && (!path || path_cmp(h->rec.at->path, h->rec.at->path_len, path, len) < 0)) {
-        history_gone(h, h->rec.at);
-        rc = advance_rec(h, e);
-    }
-    return rc;
-}
-
-static int pass_intents(struct history *h, const char *path, size_t len, struct err *e)
-{
-    int rc = 0;
-    if (h->intent.at && h->intent.taken)
-        rc = advance_intent(h, e);
-    while (rc == 0 && h->intent.at &&
-           (!path || path_cmp(h->intent.at->path, h->intent.at->path_len, path, len) < 0)) {
-        history_gone(h, h->intent.at);
-        rc = advance_intent(h, e);
-    }
-    return rc;
-}
-
-/* Nobody may find use for it; a floor that is too high does no harm. */
-static void take_intent(struct history *h)
-{
-    h->intent.taken = true;
-    history_gone(h, h->intent.at);
+    h->missed = missed;
+    h->missed_ctx = ctx;
 }
 
 static bool is_path(const struct entry *at, const char *path, size_t len)
@@ -148,55 +124,134 @@ static bool is_path(const struct entry *at, const char *path, size_t len)
     return at && at->path_len == len && memcmp(at->path, path, len) == 0;
 }
 
+/* Nobody may find use for it; a floor that is too high does no harm. */
+static const struct entry *take_intent(struct history *h)
+{
+    h->intent.taken = true;
+    history_gone(h, h->intent.at);
+    return h->intent.at;
+}
+
+/* A deletion that was seen through is all that is known of the path: what it took away is not to be met again. */
+static void settle(struct history *h, struct history_at *at)
+{
+    if (!at->intent || at->intent->kind != ENTRY_GONE || at->intent->place.ino == 0)
+        return;
+    if (at->recorded)
+        history_gone(h, at->recorded);
+    entry_copy(&h->tomb, at->intent);
+    h->tomb.place = (struct entry_place){0};
+    *at = (struct history_at){&h->tomb, NULL};
+}
+
+/* What both cursors, or the one that is set, stand on was not seen. */
+static int miss(struct history *h, bool recorded, bool intent, struct err *e)
+{
+    struct history_at at = {recorded ? h->rec.at : NULL, intent ? take_intent(h) : NULL};
+    h->rec.taken |= recorded;
+    const struct entry *was = at.recorded;
+    settle(h, &at);
+    int rc = h->missed ? h->missed(h->missed_ctx, &at) : 0;
+    if (rc == 0 && was)
+        history_gone(h, was);
+    if (rc >= 0 && recorded)
+        rc = advance_rec(h, e);
+    if (rc >= 0 && intent)
+        rc = advance_intent(h, e);
+    return rc < 0 ? rc : 0;
+}
+
+static bool before(const struct entry *at, const char *path, size_t len)
+{
+    return at && (!path || path_cmp(at->path, at->path_len, path, len) < 0);
+}
+
+/* Puts both cursors on the first that is not before path (NULL: at the end). What lies between was not seen. */
+static int pass(struct history *h, const char *path, size_t len, struct err *e)
+{
+    int rc = 0;
+    if (h->rec.at && h->rec.taken)
+        rc = advance_rec(h, e);
+    if (rc == 0 && h->intent.at && h->intent.taken)
+        rc = advance_intent(h, e);
+    while (rc == 0) {
+        bool recorded = before(h->rec.at, path, len), intent = before(h->intent.at, path, len);
+        if (!recorded && !intent)
+            break;
+        int c = !recorded ? 1 : !intent ? -1 : path_cmp(h->rec.at->path, h->rec.at->path_len,
+                                                        h->intent.at->path, h->intent.at->path_len);
+        rc = miss(h, c <= 0, c >= 0, e);
+    }
+    return rc;
+}
+
 int history_seek(struct history *h, const char *path, size_t len, struct history_at *at, struct err *e)
 {
     *at = (struct history_at){NULL, NULL};
-    int rc = pass_recorded(h, path, len, e);
+    int rc = pass(h, path, len, e);
     if (rc < 0)
         return rc;
     if (is_path(h->rec.at, path, len)) {
         at->recorded = h->rec.at;
         h->rec.taken = true;
     }
-    if (!h->intent.at)
-        return 0;
-    rc = pass_intents(h, path, len, e);
-    if (rc == 0 && is_path(h->intent.at, path, len)) {
-        at->intent = h->intent.at;
+    if (is_path(h->intent.at, path, len)) {
+        at->intent = take_intent(h);
+        settle(h, at);
+    }
+    return 0;
+}
+
+/* Intents at path or below it, up to the one of to (NULL: all of them), are no use where nothing is looked at. */
+static int skip_intents(struct history *h, const char *path, size_t len, const struct entry *to, struct err *e)
+{
+    int rc = 0;
+    if (h->intent.at && h->intent.taken)
+        rc = advance_intent(h, e);
+    while (rc == 0 && h->intent.at &&
+           (is_path(h->intent.at, path, len) || path_below(h->intent.at->path, h->intent.at->path_len, path, len)) &&
+           (!to || before(h->intent.at, to->path, to->path_len))) {
         take_intent(h);
+        rc = advance_intent(h, e);
     }
     return rc;
+}
+
+/* A directory stays one, as it is not known what is below it. */
+static bool stands_for(const struct entry *intent, const struct entry *recorded)
+{
+    return intent->place.ino != 0 &&
+           (intent->kind == recorded->kind || (intent->kind == ENTRY_GONE && recorded->kind != ENTRY_DIR));
 }
 
 int history_carry(struct history *h, const char *path, size_t len, const struct entry **entry,
                   struct err *e)
 {
-    int rc = pass_recorded(h, path, len, e);
+    int rc = pass(h, path, len, e);
     if (rc < 0)
         return rc;
     const struct entry *at = h->rec.at;
-    if (!at || (!is_path(at, path, len) && !path_below(at->path, at->path_len, path, len)))
-        return 0;
+    if (at && !is_path(at, path, len) && !path_below(at->path, at->path_len, path, len))
+        at = NULL;
+    if (h->intent.at)
+        rc = skip_intents(h, path, len, at, e);
+    if (rc < 0 || !at)
+        return rc;
     h->rec.taken = true;
     *entry = at;
-    if (!h->intent.at)
-        return 1;
-    rc = pass_intents(h, at->path, at->path_len, e);
-    if (rc < 0)
-        return rc;
     if (is_path(h->intent.at, at->path, at->path_len)) {
-        take_intent(h);
-        if (h->intent.at->place.ino != 0 && h->intent.at->kind == at->kind)
-            *entry = h->intent.at;
+        struct history_at both = {at, take_intent(h)};
+        if (stands_for(both.intent, at)) {
+            settle(h, &both);
+            *entry = both.intent ? both.intent : both.recorded;
+        }
     }
     return 1;
 }
 
 int history_end(struct history *h, uint64_t *floor, struct err *e)
 {
-    int rc = pass_recorded(h, NULL, 0, e);
-    if (rc == 0)
-        rc = pass_intents(h, NULL, 0, e);
+    int rc = pass(h, NULL, 0, e);
     *floor = h->floor;
     return rc;
 }

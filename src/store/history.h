@@ -14,7 +14,8 @@ struct history;
 struct history_at {
     const struct entry *recorded; /* NULL: the path is not in the manifest */
     const struct entry *intent;   /* the last put that was begun for the path; place.ino is set when it was
-                                     seen through. NULL: not in the journal */
+                                     seen through. NULL: not in the journal, or a deletion that was seen
+                                     through: then its tombstone is what is recorded */
 };
 
 /*
@@ -25,6 +26,14 @@ struct history *history_new(int manifest, int journal, const struct uuid *self, 
 void history_free(struct history *h);
 
 /*
+ * Told of each path that is passed over, since neither it nor a directory above was sought or carried; in order, from
+ * within the calls that pass it. Pointers are valid until it returns. 1: it stands on in the new manifest as it
+ * is recorded; 0: it does not; or an error, which ends that call. It must not call history_seek or history_carry.
+ */
+typedef int history_missed(void *ctx, const struct history_at *at);
+void history_on_missed(struct history *h, history_missed *missed, void *ctx); /* NULL: nobody is told */
+
+/*
  * Looks up a path; paths must ascend from call to call. Pointers are valid until the next call. 0 or an
  * error.
  */
@@ -33,8 +42,8 @@ int history_seek(struct history *h, const char *path, size_t len, struct history
 /*
  * 1: *entry is the next recorded entry that is path itself or lies below it, in order; 0: none is left.
  * Takes them as seen: a path that was sought before does not come again. An intent that was seen through
- * stands for the recorded entry of its path and kind; other intents are passed over, so that what is
- * carried always has its parents.
+ * stands for the recorded entry of its path and kind, and a deletion for that of a file; other intents are
+ * skipped, so that what is carried always has its parents.
  */
 int history_carry(struct history *h, const char *path, size_t len, const struct entry **entry,
                   struct err *e);

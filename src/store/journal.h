@@ -19,7 +19,8 @@ struct journal;
 struct journal *journal_new(int fd, const struct uuid *store, struct err *e);
 void journal_free(struct journal *j); /* closes the descriptor; what was not flushed is lost, on purpose */
 uint64_t journal_intent(struct journal *j, const struct entry *e); /* buffered; returns its index, from 0 */
-/* buffered; place->ino must not be 0 */
+/* buffered; place->ino must not be 0: for a tombstone, which has no place, it is this one */
+#define JOURNAL_NO_PLACE ((struct entry_place){.ino = 1})
 void journal_done(struct journal *j, uint64_t intent, const struct entry_place *place);
 /* buffered: it failed and left nothing behind; readers skip it */
 void journal_undo(struct journal *j, uint64_t intent);

@@ -20,8 +20,8 @@
 /* What an operation is carried out with. */
 struct op {
     const struct store_op *o;
-    const struct entry *have; /* NULL: the scan saw nothing there */
-    struct parent *parent;
+    const struct entry *have; /* NULL: the scan saw nothing there, or a tombstone */
+    struct parent *parent;    /* NULL: where a tombstone is to come, and nothing is */
     bool intended;            /* there is an intent in the journal, which no item has yet */
     uint64_t intent;
     bool stopped;             /* the error ends more than this operation */
@@ -77,7 +77,7 @@ struct put *put_new(const struct put_args *args, struct err *e)
         return NULL;
     }
     struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync,
-                                   args->watch};
+                                   args->watch, args->cross};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);
     p->content = content_new(args->watch);
@@ -149,6 +149,8 @@ static int check_allowed(const struct put *p, const struct op *op, struct err *e
 {
     if (p->a.read_only && op->o->how != STORE_RECORD)
         return err_set(e, ERR_DENIED, STORE_SAYS_READ_ONLY);
+    if (p->a.no_delete && op->o->how == STORE_REMOVE)
+        return err_set(e, ERR_DENIED, STORE_SAYS_NO_REMOVE);
     if (p->a.no_delete && op->have && op->o->how == STORE_CONTENT && op->have->kind != op->o->entry->kind)
         return err_set(e, ERR_DENIED, STORE_SAYS_NO_DELETE);
     return 0;
@@ -169,11 +171,16 @@ static int prepare(struct put *p, struct op *op, struct err *e)
     if (op->have && op->have->flags & (ENTRY_UNKNOWN | ENTRY_HIDDEN))
         return err_set(e, ERR_CHANGED, op->have->flags & ENTRY_HIDDEN ? "is excluded here" :
                        "could not be looked at by the scan; left for the next run");
+    if (op->have && op->have->kind == ENTRY_GONE)
+        op->have = NULL;
     rc = check_allowed(p, op, e);
-    if (rc < 0)
+    if (rc < 0 || (want->kind == ENTRY_GONE && !op->have))
         return rc;
     op->parent = put_batch_parent(p->batch, want->path, want->path_len);
-    return op->parent ? 0 : err_sys(e, "its directory");
+    /* Where its directory is no more, a deletion has nothing left to do. */
+    if (op->parent || (want->kind == ENTRY_GONE && errno == ENOENT))
+        return 0;
+    return err_sys(e, "its directory");
 }
 
 static const char *leaf_of(const struct entry *e)
@@ -199,7 +206,7 @@ static void intend(struct put *p, struct op *op)
 {
     struct entry now;
     entry_copy(&now, op->o->entry);
-    now.flags = op->have && op->o->how != STORE_CONTENT ? op->have->flags & ENTRY_DAMAGED : 0;
+    now.flags = op->have && now.kind != ENTRY_GONE && op->o->how != STORE_CONTENT ? op->have->flags & ENTRY_DAMAGED : 0;
     op->intent = journal_intent(p->journal, &now);
     op->intended = true;
 }
@@ -360,10 +367,22 @@ static int source_changed(struct err *e)
     return err_set(e, ERR_CHANGED, "the source changed during the run; left for the next run");
 }
 
-static int open_source(struct file_dirs *d, const struct entry *want, struct err *e)
+/* The source's directory (borrowed) and its name there: -1 with errno. */
+static int source_dir(struct put *p, const struct op *op, const char **leaf)
 {
+    const char *path = op->o->from_path ? op->o->from_path : op->o->entry->path;
+    if (op->o->from_path && path_check(path, strlen(path), NULL) < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    return file_dirs_parent(dirs_of(&p->source, op->o->from_root), path, strlen(path), leaf);
+}
+
+static int open_source(struct put *p, const struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry;
     const char *leaf;
-    int dir = file_dirs_parent(d, want->path, want->path_len, &leaf);
+    int dir = source_dir(p, op, &leaf);
     int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
     if (fd < 0)
         return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? source_changed(e)
@@ -378,7 +397,7 @@ static int file_from_root(struct put *p, struct op *op, struct err *e)
 {
     const struct entry *want = op->o->entry;
     struct temp t;
-    int from = open_source(dirs_of(&p->source, op->o->from_root), want, e);
+    int from = open_source(p, op, e);
     if (from < 0)
         return from;
     int rc = open_temp(p, op, &t, e);
@@ -485,9 +504,8 @@ static int put_link(struct put *p, struct op *op, const char *target, struct err
 static int link_from_root(struct put *p, struct op *op, struct err *e)
 {
     char target[ENTRY_TARGET_MAX + 2];
-    const struct entry *want = op->o->entry;
     const char *leaf;
-    int dir = file_dirs_parent(dirs_of(&p->source, op->o->from_root), want->path, want->path_len, &leaf);
+    int dir = source_dir(p, op, &leaf);
     ssize_t n = dir < 0 ? -1 : readlinkat(dir, leaf, target, sizeof target - 1);
     if (n < 0)
         return source_changed(e);
@@ -521,6 +539,41 @@ static int put_record(struct put *p, struct op *op, struct err *e)
         !entry_same_meta(op->have, want))
         return changed(e);
     add_item(p, op, PUT_RECORD);
+    return 0;
+}
+
+/* ---- removals ---- */
+
+/* Nothing is there: only the journal is to know. */
+static int put_tombstone(struct put *p, struct op *op, struct err *e)
+{
+    if (op->have)
+        return changed(e);
+    add_item(p, op, PUT_RECORD);
+    return 0;
+}
+
+static int put_remove(struct put *p, struct op *op, struct err *e)
+{
+    struct stat st;
+    if (op->have && op->parent &&
+        fstatat(op->parent->fd, leaf_of(op->o->entry), &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+        op->parent = NULL;
+    if (!op->parent) /* it went by itself */
+        op->have = NULL;
+    if (!op->have)
+        return put_tombstone(p, op, e);
+    int rc = still_there(op, &st, e);
+    if (rc < 0)
+        return rc;
+    if (op->have->kind != ENTRY_DIR) {
+        add_item(p, op, PUT_REMOVE);
+        return 0;
+    }
+    intend(p, op);
+    op->intended = false;
+    put_batch_clear_out(p->batch, op->o->entry, op->intent);
+    put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
     return 0;
 }
 
@@ -574,13 +627,17 @@ int put_apply(struct put *p, const struct store_op *o, struct err *e)
     int rc = next_path(p, o->entry, e);
     if (rc < 0)
         return rc;
-    rc = prepare(p, &op, &why);
+    bool gone = o->entry->kind == ENTRY_GONE;
+    if (gone ? o->how != STORE_RECORD && o->how != STORE_REMOVE : o->how == STORE_REMOVE)
+        rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense");
+    if (rc == 0)
+        rc = prepare(p, &op, &why);
     if (rc == 0) {
         switch (o->how) {
-        case STORE_RECORD: rc = put_record(p, &op, &why); break;
+        case STORE_RECORD: rc = gone ? put_tombstone(p, &op, &why) : put_record(p, &op, &why); break;
         case STORE_META: rc = put_meta(p, &op, &why); break;
         case STORE_CONTENT: rc = put_content(p, &op, &why); break;
-        case STORE_REMOVE: rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense"); break;
+        case STORE_REMOVE: rc = put_remove(p, &op, &why); break;
         }
     }
     if (rc < 0 && op.stopped) {

@@ -24,6 +24,7 @@ struct put_args {
     enum store_fsync fsync;
     const struct store_watch *watch;
     bool read_only, no_delete; /* as in struct store_options */
+    bool cross;                /* as in struct store_rules */
 };
 
 /* Sets the process's umask to 0 until put_free, so that modes are exact from the start. NULL with e. */

@@ -30,9 +30,11 @@ struct outcome {
     char *message; /* owned */
 };
 
+/* A directory that waits until the paths have left it. */
 struct narrow {
     char *path; /* owned */
     size_t len;
+    bool remove;   /* else it gets its mode */
     uint32_t mode;
     uint64_t intent;
 };
@@ -64,15 +66,17 @@ static void parent_drop(struct put_batch *b, struct parent *p)
     free(p);
 }
 
-/* The scan does not cross into another file system, so nothing is put there either: the two see the same store. */
-static int open_parent(const struct put_batch *b, const char *path)
+/* Where the scan does not cross into another file system, nothing is put there either: the two see the same store. */
+static int open_parent(const struct put_batch *b, const char *path, dev_t *dev)
 {
     struct stat st;
     int fd = file_beneath(b->a.root, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) == 0 && st.st_dev == b->dev)
+    if (fstat(fd, &st) == 0 && (b->a.cross || st.st_dev == b->dev)) {
+        *dev = st.st_dev;
         return fd;
+    }
     close(fd);
     errno = EXDEV;
     return -1;
@@ -91,7 +95,7 @@ struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t le
     p->path[n] = '\0';
     p->len = n;
     p->refs = 1;
-    p->fd = open_parent(b, p->path);
+    p->fd = open_parent(b, p->path, &p->dev);
     if (p->fd < 0) {
         free(p);
         return NULL;
@@ -119,6 +123,7 @@ struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind 
     it->size = entry->size;
     it->digest = entry->digest;
     it->mtime = entry->mtime;
+    it->gone = entry->kind == ENTRY_GONE;
     it->parent = parent;
     if (parent)
         parent->refs++;
@@ -369,6 +374,35 @@ static int meta_of_link(struct put_item *it, struct stat *st, struct err *e)
     return 0;
 }
 
+/* ---- removals ---- */
+
+/*
+ * It is looked at once more under a name of ours, where nobody changes it by its path: only what the scan saw goes. What
+ * came there since gets its name back, or keeps ours for the next scan to find.
+ */
+static int take_away(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct stat st;
+    int dir = it->parent->fd;
+    if (temp_take_away(&it->temp, dir, it->leaf) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot take it away");
+    int rc = fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false)
+                 ? changed(e) : trash_take(b->a.trash, dir, it->temp.name, it->path, "deleted", e);
+    if (rc < 0 && temp_rename(dir, it->temp.name, dir, it->leaf) < 0)
+        it->keep_intent = true;
+    it->temp.name[0] = '\0';
+    return rc;
+}
+
+/* That it is gone already is as good. */
+static int remove_object(struct put_batch *b, struct put_item *it, struct err *e)
+{
+    struct stat st;
+    if (fstatat(it->parent->fd, it->leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot look at what is there");
+    return seen_is(&it->seen, &st, true) ? take_away(b, it, e) : changed(e);
+}
+
 /* ---- one item ---- */
 
 static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now)
@@ -381,6 +415,8 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
         return;
     if (it->kind == PUT_FILE || it->kind == PUT_LINK)
         rc = place_object(b, it, &st, &why);
+    else if (it->kind == PUT_REMOVE)
+        rc = remove_object(b, it, &why);
     else if (it->kind == PUT_META)
         rc = it->seen.kind == ENTRY_LINK ? meta_of_link(it, &st, &why) : meta_of_file(it, &st, &why);
     if (rc < 0) {
@@ -389,7 +425,9 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
             journal_undo(b->a.journal, it->intent);
         return;
     }
-    if (it->kind == PUT_RECORD) {
+    if (it->gone) {
+        place = JOURNAL_NO_PLACE;
+    } else if (it->kind == PUT_RECORD) {
         place = it->seen.place;
     } else {
         place = seen_place(&st);
@@ -411,7 +449,48 @@ void put_batch_narrow(struct put_batch *b, const struct entry *dir, uint64_t int
 {
     b->narrow = mem_resize(b->narrow, b->narrows + 1, sizeof *b->narrow);
     b->narrow[b->narrows++] =
-        (struct narrow){mem_strndup(dir->path, dir->path_len), dir->path_len, dir->mode, intent};
+        (struct narrow){mem_strndup(dir->path, dir->path_len), dir->path_len, false, dir->mode, intent};
+}
+
+void put_batch_clear_out(struct put_batch *b, const struct entry *dir, uint64_t intent)
+{
+    put_batch_narrow(b, dir, intent);
+    b->narrow[b->narrows - 1].remove = true;
+}
+
+/* 0, also where nothing is any more. */
+static int remove_dir(struct put_batch *b, const struct narrow *n, struct err *e)
+{
+    size_t up = path_parent(n->path, n->len);
+    char *parent = mem_strndup(n->path, up);
+    int rc = 0, fd = file_beneath(b->a.root, parent, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0 || unlinkat(fd, up ? n->path + up + 1 : n->path, AT_REMOVEDIR) < 0) {
+        if (errno == ENOTEMPTY || errno == EEXIST)
+            rc = err_set(e, ERR_CHANGED, "is not empty: kept");
+        else if (errno == ENOTDIR)
+            rc = changed(e);
+        else if (errno != ENOENT)
+            rc = err_sys(e, "cannot remove the directory");
+    } else if (b->a.fsync == STORE_FSYNC_ALWAYS && fsync(fd) < 0) {
+        rc = err_sys(e, "sync of a directory");
+    }
+    if (fd >= 0)
+        close(fd);
+    free(parent);
+    return rc;
+}
+
+static void clear_out(struct put_batch *b, struct narrow *n)
+{
+    struct err why;
+    if (remove_dir(b, n, &why) < 0) {
+        b->a.watch->problem(b->a.watch->ctx, true, n->path, why.msg);
+        journal_undo(b->a.journal, n->intent);
+    } else {
+        journal_done(b->a.journal, n->intent, &JOURNAL_NO_PLACE);
+        b->done++;
+    }
+    free(n->path);
 }
 
 static void set_narrow(struct put_batch *b, struct narrow *n)
@@ -440,18 +519,22 @@ static void set_narrows(struct put_batch *b, const char *path, size_t len)
         struct narrow *n = b->narrow + b->narrows - 1;
         if (path && path_below(path, len, n->path, n->len))
             return;
-        set_narrow(b, n);
+        if (n->remove)
+            clear_out(b, n);
+        else
+            set_narrow(b, n);
         b->narrows--;
     }
 }
 
 /* ---- batches ---- */
 
-static int sync_files(struct put_batch *b, struct err *e)
+/* all: else only those that a sync of the root's file system does not reach. */
+static int sync_files(struct put_batch *b, bool all, struct err *e)
 {
     for (size_t i = 0; i < b->items; i++) {
         struct put_item *it = b->item + i;
-        if (it->kind == PUT_FILE && fdatasync(it->temp.fd) < 0)
+        if (it->kind == PUT_FILE && (all || it->parent->dev != b->dev) && fdatasync(it->temp.fd) < 0)
             return err_sys(e, "sync of %s", it->path);
     }
     return 0;
@@ -488,20 +571,22 @@ static int sync_store(struct put_batch *b, struct err *e)
 static int sync_all(struct put_batch *b, struct err *e)
 {
     enum store_fsync how = b->a.fsync;
-    int rc = how == STORE_FSYNC_ALWAYS ? sync_files(b, e) : 0;
+    bool always = how == STORE_FSYNC_ALWAYS;
+    int rc = always || (how == STORE_FSYNC_BATCH && b->a.cross) ? sync_files(b, always, e) : 0;
     if (rc == 0)
-        rc = journal_flush(b->a.journal, how == STORE_FSYNC_ALWAYS, e);
+        rc = journal_flush(b->a.journal, always, e);
     if (rc == 0 && how == STORE_FSYNC_BATCH)
         rc = sync_store(b, e);
     return rc;
 }
 
-static int sync_parents(struct put_batch *b, struct err *e)
+static int sync_parents(struct put_batch *b, bool all, struct err *e)
 {
     int last = -1;
     for (size_t i = 0; i < b->items; i++) {
         const struct put_item *it = b->item + i;
-        if (!it->parent || it->kind == PUT_RECORD || it->parent->fd == last)
+        if (!it->parent || it->kind == PUT_RECORD || it->parent->fd == last ||
+            (!all && it->parent->dev == b->dev))
             continue;
         last = it->parent->fd;
         if (fsync(last) < 0)
@@ -547,7 +632,8 @@ static int close_batch(struct put_batch *b, struct err *e)
     struct stamp now = clock_now();
     for (size_t i = 0; i < b->items; i++)
         carry_out(b, b->item + i, now);
-    if (b->a.fsync == STORE_FSYNC_ALWAYS && (rc = sync_parents(b, e)) < 0)
+    bool always = b->a.fsync == STORE_FSYNC_ALWAYS;
+    if ((always || (b->a.fsync == STORE_FSYNC_BATCH && b->a.cross)) && (rc = sync_parents(b, always, e)) < 0)
         return rc;
     clear_items(b);
     if (b->a.fsync != STORE_FSYNC_BATCH)

@@ -19,6 +19,7 @@
 /* A target's directory, shared by the items in it. */
 struct parent {
     int fd;
+    dev_t dev;
     unsigned refs;
     size_t len;
     char path[];
@@ -29,6 +30,7 @@ enum put_kind {
     PUT_FILE,    /* a temp is to take its place */
     PUT_LINK,    /* a symlink to target is to be made */
     PUT_META,    /* mode and times are to be set on what is there */
+    PUT_REMOVE,  /* what is there is to go to the trash */
     PUT_RECORD,  /* only the journal is to know */
 };
 
@@ -45,6 +47,7 @@ struct put_item {
     struct temp temp;
     char *target;         /* of a PUT_LINK; owned */
     struct seen seen;     /* what may be there */
+    bool gone;            /* it is a tombstone's */
     uint32_t mode;
     uint64_t size;
     struct digest digest;
@@ -58,6 +61,7 @@ struct put_batch_args {
     struct trash *trash;
     enum store_fsync fsync;
     const struct store_watch *watch;
+    bool cross;                      /* the store goes on where other file systems are mounted */
 };
 
 struct put_batch;
@@ -69,8 +73,8 @@ void put_batch_free(struct put_batch *b); /* what is not in place is given up; t
 struct parent *put_batch_parent(struct put_batch *b, const char *path, size_t len);
 
 /*
- * A new last item; it stays the batch's. parent and path are needed for all kinds but PUT_OUTCOME,
- * else NULL.
+ * A new last item; it stays the batch's. parent and entry are NULL for a PUT_OUTCOME, and parent is
+ * where only the journal is to know.
  */
 struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind kind, struct parent *parent,
                                const struct entry *entry);
@@ -78,6 +82,8 @@ void put_batch_fail(struct put_item *item, const struct err *why);
 
 /* A directory whose last mode would shut us out: it is set when the paths have left it. */
 void put_batch_narrow(struct put_batch *b, const struct entry *dir, uint64_t intent);
+/* One that is to go, if it is empty, when the paths have left it. dir is its tombstone. */
+void put_batch_clear_out(struct put_batch *b, const struct entry *dir, uint64_t intent);
 
 /*
  * Carries the items out, and reports those of the batch before, when it is time; path is where the

@@ -72,11 +72,8 @@ static int see_link(struct walk *w, const struct history_at *at, int dir, const 
     struct entry *now = &w->out.now;
     struct err why;
     int got = read_target(now, dir, name);
-    if (got < 0 && errno == ENOENT) {
-        if (at->recorded)
-            history_gone(w->args->history, at->recorded);
-        return 0;
-    }
+    if (got < 0 && errno == ENOENT)
+        return scan_out_missed(&w->out, at);
     if (got == 0 && entry_check(now, &why) == 0)
         return scan_out_seen(&w->out, at);
     if (got < 0)
@@ -94,7 +91,8 @@ static int see_file(struct walk *w, const struct history_at *at, struct scan_dir
         scan_out_problem(&w->out, w->path, why.msg, 0);
         return scan_out_unread(&w->out, at);
     }
-    if (!at->recorded && !w->args->checksum) {
+    bool new = !at->recorded || at->recorded->kind == ENTRY_GONE;
+    if (new && !w->args->checksum) {
         int rc = history_moved(w->args->history, &now->place, now->size, now->mtime, &now->digest, w->out.e);
         if (rc != 0)
             return rc < 0 ? rc : scan_out_seen(&w->out, at);
@@ -186,8 +184,8 @@ static int enter(struct walk *w, int fd, const struct stat *st)
 static int see_dir(struct walk *w, struct scan_dir *parent, const char *name, const struct stat *st)
 {
     struct stat opened;
-    if (st->st_dev != w->dev)
-        return see_blindly(w, "is a mount point, which is not entered", 0);
+    if (st->st_dev != w->dev && !w->args->cross)
+        return see_blindly(w, "is a mount point, which is not entered (`mounts: cross` in the policy enters it)", 0);
     int fd = openat(parent->fd, name, OPEN_DIR);
     if (fd < 0 && errno == ENOENT)
         return 0;
@@ -219,14 +217,15 @@ static int look(struct walk *w, struct scan_dir *dir, const char *name)
     }
     bool is_dir = S_ISDIR(st.st_mode);
     if (is_dir && a->skip_ino != 0 && st.st_ino == a->skip_ino && st.st_dev == a->skip_dev)
-        return 0;
+        return scan_out_carry(&w->out, w->path, w->len, ENTRY_HIDDEN, NULL);
     if (a->filter && filter_excludes(a->filter, w->path, w->len, is_dir))
         return scan_out_carry(&w->out, w->path, w->len, ENTRY_HIDDEN, NULL);
     w->out.now.path = w->path;
     w->out.now.path_len = w->len;
     if (!scan_judge_stat(&w->out.now, &st)) {
+        /* What was there before it was not deleted: something else has its name. */
         w->out.report->special++;
-        return 0;
+        return a->absence.deletes ? unknown(w) : 0;
     }
     return is_dir ? see_dir(w, dir, name, &st) : see_leaf(w, dir, name);
 }
@@ -323,19 +322,19 @@ static int enter_root(struct walk *w)
 }
 
 int scan_tree(const struct scan_args *args, struct manifest_writer *writer, struct store_scan *report,
-              struct err *e)
+              struct scan_found *found, struct err *e)
 {
     struct walk *w = mem_zalloc(sizeof *w);
     uint64_t floor;
     w->args = args;
-    scan_out_init(&w->out, args, writer, report, e);
+    scan_out_init(&w->out, args, writer, report, found, e);
     int rc = enter_root(w);
     while (rc == 0 && w->depth > 0)
         rc = step(w);
     if (rc == 0)
-        rc = scan_out_flush(&w->out);
-    if (rc == 0)
         rc = history_end(args->history, &floor, e);
+    if (rc == 0)
+        rc = scan_out_flush(&w->out);
     if (history_dropped(args->history))
         report->changed = true;
     while (w->depth > 0)

@@ -111,6 +111,19 @@ static void take_record(struct entry *seen, const struct entry *from)
     seen->first_seen = from->first_seen;
 }
 
+/* Above all that self ever gave to this path. False: there is no room for that. */
+static bool raise_count(const struct scan_judge *j, struct entry *seen, const struct history_at *at)
+{
+    uint64_t count = j->floor;
+    for (int i = 0; i < 2; i++) {
+        const struct entry *e = i ? at->intent : at->recorded;
+        uint64_t own = e ? version_count(&e->version, &j->self) : 0;
+        count = own > count ? own : count;
+    }
+    /* A count that came round to 0 would make this change older than all it follows, and lose it. */
+    return count != UINT64_MAX && version_set(&seen->version, &j->self, count + 1) == 0;
+}
+
 /*
  * A change that no other member made. It follows what was last in place here, for certain: an intent only
  * if it was seen through.
@@ -119,20 +132,12 @@ static enum scan_verdict local_change(const struct scan_judge *j, struct entry *
                                       const struct history_at *at)
 {
     const struct entry *base = completed(at->intent) ? at->intent : at->recorded;
-    uint64_t count = j->floor;
     seen->version.n = 0;
     seen->origin = j->self;
     seen->first_seen = j->now.sec;
     if (speaks(base))
         take_record(seen, base);
-    for (int i = 0; i < 2; i++) {
-        const struct entry *e = i ? at->intent : at->recorded;
-        uint64_t own = e ? version_count(&e->version, &j->self) : 0;
-        count = own > count ? own : count;
-    }
-    /* A count that came round to 0 would make this change older than all it follows, and lose it. */
-    bool full = count == UINT64_MAX || version_set(&seen->version, &j->self, count + 1) < 0;
-    return full ? SCAN_FULL : SCAN_FINE;
+    return raise_count(j, seen, at) ? SCAN_FINE : SCAN_FULL;
 }
 
 enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *seen,
@@ -182,6 +187,32 @@ void scan_judge_unknown(struct entry *seen, const struct history_at *at)
         }
     }
     seen->flags |= ENTRY_UNKNOWN;
+}
+
+bool scan_judge_lasts(const struct scan_judge *j, const struct entry *tombstone)
+{
+    int64_t age = j->absence.now - tombstone->mtime.sec;
+    return (age < 0 ? -age : age) <= j->absence.tombstones;
+}
+
+enum scan_missed scan_judge_missed(const struct scan_judge *j, const struct history_at *at, struct entry *left)
+{
+    const struct entry *last = completed(at->intent) ? at->intent : at->recorded;
+    const unsigned not_whole = ENTRY_HIDDEN | ENTRY_UNKNOWN | ENTRY_DAMAGED;
+    if (!last)
+        return SCAN_LOST;
+    if (last->kind == ENTRY_GONE) {
+        entry_copy(left, last);
+        left->flags = 0;
+        return scan_judge_lasts(j, last) ? SCAN_BURIED : SCAN_LOST;
+    }
+    if (!j->absence.deletes || last != (at->intent ? at->intent : at->recorded) || !speaks(last) ||
+        last->flags & not_whole)
+        return SCAN_LOST;
+    *left = (struct entry){.path = last->path, .path_len = last->path_len, .kind = ENTRY_GONE,
+                           .mtime = {.sec = j->absence.now}};
+    take_record(left, last);
+    return raise_count(j, left, at) ? SCAN_DELETED : SCAN_LOST;
 }
 
 bool scan_judge_unchanged(const struct entry *a, const struct entry *b)

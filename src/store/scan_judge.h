@@ -8,12 +8,14 @@
 #include <sys/stat.h>
 
 #include "store/history.h"
+#include "store/scan.h"
 
 struct scan_judge {
     struct uuid self;
     uint64_t floor;   /* history_floor */
     struct stamp now; /* when the scan began */
     bool checksum;
+    struct scan_absence absence;
 };
 
 enum scan_verdict {
@@ -45,6 +47,20 @@ enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *se
  * without size and time where a manifest could not hold them); flagged ENTRY_UNKNOWN.
  */
 void scan_judge_unknown(struct entry *seen, const struct history_at *at);
+
+enum scan_missed {
+    SCAN_LOST,    /* nothing is left of it in the manifest: a replica that is to be restored, or an old tombstone */
+    SCAN_BURIED,  /* *left is the tombstone that was recorded */
+    SCAN_DELETED, /* *left is a new tombstone */
+};
+
+/*
+ * What becomes of a path where nothing is. What a killed run may have taken away, and what was not whole or not offered
+ * when it was last looked at, was not deleted. *left is without flags; its path is that of at.
+ */
+enum scan_missed scan_judge_missed(const struct scan_judge *j, const struct history_at *at, struct entry *left);
+/* Is a recorded tombstone to be kept? */
+bool scan_judge_lasts(const struct scan_judge *j, const struct entry *tombstone);
 
 /* Is every field but the path the same? */
 bool scan_judge_unchanged(const struct entry *a, const struct entry *b);

@@ -9,11 +9,17 @@
 
 #define TICK_MS 200
 
+static int missed(void *ctx, const struct history_at *at);
+
 void scan_out_init(struct scan_out *o, const struct scan_args *args, struct manifest_writer *writer,
-                   struct store_scan *report, struct err *e)
+                   struct store_scan *report, struct scan_found *found, struct err *e)
 {
     o->args = args;
-    o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum};
+    o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum,
+                                   args->absence};
+    o->found = found;
+    *found = (struct scan_found){0};
+    history_on_missed(args->history, missed, o);
     o->writer = writer;
     o->report = report;
     o->e = e;
@@ -25,8 +31,20 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
 
 void scan_out_end(struct scan_out *o)
 {
+    history_on_missed(o->args->history, NULL, NULL);
     scan_hash_free(o->pool);
     scan_batch_free(o->batch);
+}
+
+/* Is it the disk, or the way to it, and not the object? */
+static bool is_sickness(int sys)
+{
+    static const int all[] = {EIO, ESTALE, ENXIO, ENODEV, EREMOTEIO, EUCLEAN, EBADMSG, ENOMEDIUM, ENOTCONN, ENOLINK,
+                              ETIMEDOUT, EHOSTDOWN, EHOSTUNREACH, ESHUTDOWN, ECONNABORTED, ECONNRESET};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (sys == all[i])
+            return true;
+    return false;
 }
 
 void scan_out_problem(struct scan_out *o, const char *path, const char *text, int sys)
@@ -37,6 +55,7 @@ void scan_out_problem(struct scan_out *o, const char *path, const char *text, in
         err_sys(&why, "%s", text);
     o->args->watch->problem(o->args->watch->ctx, true, path, sys ? why.msg : text);
     o->report->problems++;
+    o->found->sick |= is_sickness(sys);
 }
 
 int scan_out_tick(struct scan_out *o)
@@ -63,6 +82,7 @@ static int write_entry(struct scan_out *o, const struct entry *e)
 {
     struct err why;
     int rc = manifest_writer_put(o->writer, e, &why);
+    o->found->objects += e->kind == ENTRY_FILE || e->kind == ENTRY_LINK;
     if (rc == ERR_FORMAT) {
         scan_out_problem(o, e->path, why.msg, 0);
         history_gone(o->args->history, e);
@@ -131,6 +151,63 @@ int scan_out_known(struct scan_out *o, const struct entry *known, const struct h
     return put(o, &o->now);
 }
 
+/* ---- what is not there ---- */
+
+/* Of a tombstone the kind is not known any more: it is excluded where either would be. */
+static bool is_excluded(const struct scan_out *o, const struct entry *e)
+{
+    const struct filter *f = o->args->filter;
+    for (size_t n = 1; f && n < e->path_len; n++)
+        if (e->path[n] == '/' && filter_excludes(f, e->path, n, true))
+            return true;
+    return f && (filter_excludes(f, e->path, e->path_len, false) || filter_excludes(f, e->path, e->path_len, true));
+}
+
+/* 1: o->left is to be put; 0: nothing is left. */
+static int bury(struct scan_out *o, const struct history_at *at)
+{
+    enum scan_missed what = scan_judge_missed(&o->judge, at, &o->left);
+    if (what == SCAN_LOST || what == SCAN_DELETED) {
+        if (at->recorded)
+            history_gone(o->args->history, at->recorded);
+        o->report->changed |= at->recorded != NULL;
+    }
+    if (what == SCAN_LOST)
+        return 0;
+    o->left.place = (struct entry_place){0};
+    o->left.flags = is_excluded(o, &o->left) ? ENTRY_HIDDEN : 0;
+    if (what == SCAN_DELETED)
+        o->found->deleted++;
+    else
+        compare(o, &o->left, at->recorded);
+    return 1;
+}
+
+/* Comes from within a look at history, at any time: o->now may be in use. */
+static int missed(void *ctx, const struct history_at *at)
+{
+    struct scan_out *o = ctx;
+    int rc = bury(o, at);
+    if (rc <= 0)
+        return rc;
+    if (!o->batch || o->batch->items == 0)
+        rc = write_entry(o, &o->left);
+    else
+        scan_batch_add(o->batch, &o->left), rc = 0;
+    if (rc == 0 && o->batch && scan_batch_full(o->batch)) {
+        entry_copy(&o->aside, &o->now);
+        rc = scan_out_flush(o);
+        entry_copy(&o->now, &o->aside);
+    }
+    return rc < 0 ? rc : 1;
+}
+
+int scan_out_missed(struct scan_out *o, const struct history_at *at)
+{
+    int rc = bury(o, at);
+    return rc > 0 ? put(o, &o->left) : rc;
+}
+
 /* ---- what waits ---- */
 
 int scan_out_job(struct scan_out *o, const struct history_at *at, struct scan_dir *dir)
@@ -144,12 +221,12 @@ int scan_out_job(struct scan_out *o, const struct history_at *at, struct scan_di
 static int write_hashed(struct scan_out *o, const struct scan_item *item)
 {
     const struct scan_job *job = item->job;
+    int rc;
     entry_copy(&o->now, item->entry);
     switch (job->outcome) {
     case SCAN_GONE:
-        if (item->at.recorded)
-            history_gone(o->args->history, item->at.recorded);
-        return 0;
+        rc = bury(o, &item->at);
+        return rc > 0 ? write_entry(o, &o->left) : rc;
     case SCAN_HASHED:
         o->report->hashed++;
         o->report->hashed_bytes += o->now.size;
@@ -194,10 +271,12 @@ static void filter(const struct scan_out *o, struct entry *e, struct hidden *h)
 {
     bool below = h->len > 0 && path_below(e->path, e->path_len, h->path, h->len);
     e->flags &= ~(unsigned)ENTRY_HIDDEN;
-    if (!below && !filter_excludes(o->args->filter, e->path, e->path_len, e->kind == ENTRY_DIR))
+    bool excluded = e->kind == ENTRY_GONE ? is_excluded(o, e)
+                                          : filter_excludes(o->args->filter, e->path, e->path_len, e->kind == ENTRY_DIR);
+    if (!below && !excluded)
         return;
     e->flags |= ENTRY_HIDDEN;
-    if (below)
+    if (below || e->kind == ENTRY_GONE)
         return;
     memcpy(h->path, e->path, e->path_len);
     h->len = e->path_len;
@@ -211,10 +290,15 @@ int scan_out_carry(struct scan_out *o, const char *path, size_t len, unsigned fl
     int rc;
     h->len = 0;
     while ((rc = history_carry(o->args->history, path, len, &from, o->e)) > 0) {
+        if (from->kind == ENTRY_GONE && !scan_judge_lasts(&o->judge, from)) {
+            history_gone(o->args->history, from);
+            continue;
+        }
         entry_copy(&o->now, from);
         if (flag != ENTRY_HIDDEN)
             filter(o, &o->now, h);
-        o->now.flags |= flag;
+        if (from->kind != ENTRY_GONE || flag == ENTRY_HIDDEN)
+            o->now.flags |= flag;
         if (o->now.flags != from->flags)
             o->report->changed = true;
         n++;

@@ -20,13 +20,16 @@ struct scan_out {
 
     struct scan_batch *batch; /* NULL until a file must be hashed */
     struct scan_pool *pool;   /* the same */
+    struct scan_found *found;
     uint64_t objects, bytes;  /* for progress */
     int64_t ticked;           /* when we last told, in monotonic ms */
     struct entry now;         /* room for the entry that is being made; any call that puts may use it */
+    struct entry left, aside; /* room for a tombstone, and for what now was before it came between */
 };
 
+/* From here to scan_out_end what history passes over is put too; that leaves o->now as it is. */
 void scan_out_init(struct scan_out *o, const struct scan_args *args, struct manifest_writer *writer,
-                   struct store_scan *report, struct err *e);
+                   struct store_scan *report, struct scan_found *found, struct err *e);
 void scan_out_end(struct scan_out *o);
 
 /* An object that could not be looked at, for this reason; sys: an errno, or 0. */
@@ -39,6 +42,8 @@ int scan_out_tick(struct scan_out *o);
 int scan_out_seen(struct scan_out *o, const struct history_at *at);
 /* o->now was seen, but could not be read. */
 int scan_out_unread(struct scan_out *o, const struct history_at *at);
+/* Nothing is there after all, though at was sought. */
+int scan_out_missed(struct scan_out *o, const struct history_at *at);
 /* An entry of at is the object as it is now. */
 int scan_out_known(struct scan_out *o, const struct entry *known, const struct history_at *at);
 /* o->now is a file of dir that must be hashed first. */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,9 @@
 
 #define MARKER "marker"
 #define PEERS "peers"
+#define LAST "last"
+#define LAST_MAX 64u
+#define LAST_FIRST "last run: "
 #define PEERS_MAX 1024u /* members that are remembered */
 #define MARKER_MAX (64u << 10)
 #define PEERS_BYTES_MAX (16u << 20)
@@ -131,6 +135,21 @@ int state_parse_marker(const char *text, size_t len, struct marker *m, struct er
         m->group = NULL;
         return err_set(e, ERR_FORMAT, "has more than it should");
     }
+    return 0;
+}
+
+int state_parse_last(const char *text, size_t len, int64_t *at, struct err *e)
+{
+    size_t key = strlen(LAST_FIRST);
+    char want[LAST_MAX], *end;
+    if (len <= key || len >= sizeof want || memcmp(text, LAST_FIRST, key) != 0)
+        return err_set(e, ERR_FORMAT, "does not tell of the last run");
+    memcpy(want, text, len);
+    want[len] = '\0';
+    *at = strtoll(want + key, &end, 10);
+    if (*at < -ENTRY_TIME_MAX || *at > ENTRY_TIME_MAX ||
+        snprintf(want, sizeof want, LAST_FIRST "%" PRId64 "\n", *at) != (int)len || memcmp(want, text, len) != 0)
+        return err_set(e, ERR_FORMAT, "has no valid time");
     return 0;
 }
 
@@ -370,6 +389,28 @@ int state_write_marker(const struct state *s, const struct uuid *id, const char 
     put_escaped(&b, group);
     buf_u8(&b, '\n');
     int rc = replace(s, MARKER, &b, sync, e);
+    buf_free(&b);
+    return rc;
+}
+
+int state_read_last(const struct state *s, int64_t *at)
+{
+    size_t len;
+    int rc;
+    struct err ignored;
+    char *text = slurp(s, LAST, LAST_MAX, &len, &rc, &ignored);
+    bool known = text && state_parse_last(text, len, at, &ignored) == 0;
+    free(text);
+    return known;
+}
+
+int state_write_last(const struct state *s, int64_t at, struct err *e)
+{
+    struct buf b = {0};
+    char text[LAST_MAX];
+    int n = snprintf(text, sizeof text, LAST_FIRST "%" PRId64 "\n", at);
+    buf_put(&b, text, (size_t)n);
+    int rc = replace(s, LAST, &b, false, e);
     buf_free(&b);
     return rc;
 }

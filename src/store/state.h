@@ -47,6 +47,14 @@ int state_read_marker(const struct state *s, struct marker *m, struct err *e); /
 int state_write_marker(const struct state *s, const struct uuid *id, const char *group, bool sync,
                        struct err *e);
 
+/*
+ * When the store last took part in a run that came to its end, seconds since 1970 by that coordinator's clock. 1: *at;
+ * 0: it is not known, or what is there cannot be used.
+ */
+int state_read_last(const struct state *s, int64_t *at);
+/* Not synced: after a crash it may not be known. */
+int state_write_last(const struct state *s, int64_t at, struct err *e);
+
 /* The remembered peers, sorted by id; *peer is NULL for none. 0 or an error. */
 int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n, struct err *e);
 /* Peers that are not in the list stay remembered, unless another now has their address; an unchanged file is left alone. */
@@ -59,6 +67,7 @@ void state_free_peers(struct store_peer *peer, size_t n);
  * version.
  */
 int state_parse_marker(const char *text, size_t len, struct marker *m, struct err *e);
+int state_parse_last(const char *text, size_t len, int64_t *at, struct err *e);
 int state_parse_peers(const char *text, size_t len, struct store_peer **peer, size_t *n, struct err *e);
 
 /*

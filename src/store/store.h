@@ -36,6 +36,7 @@ struct store_watch {
 
 /* What it says of an operation that it must refuse; a dry run's report says the same. */
 #define STORE_SAYS_READ_ONLY "this agent serves for reading only (--read-only)"
+#define STORE_SAYS_NO_REMOVE "this agent takes nothing away (--no-delete)"
 #define STORE_SAYS_NO_DELETE "this agent takes nothing away (--no-delete), and what is there is of another kind"
 
 struct store_options {

@@ -121,6 +121,16 @@ int temp_give_name(struct temp *t, int dir)
     return -1;
 }
 
+int temp_take_away(struct temp *t, int dir, const char *leaf)
+{
+    t->fd = t->home = -1;
+    make_name(t->name, sizeof t->name);
+    if (temp_rename(dir, leaf, dir, t->name) == 0)
+        return 0;
+    t->name[0] = '\0';
+    return -1;
+}
+
 void temp_drop(struct temp *t, int dir)
 {
     int keep = errno;

@@ -30,6 +30,8 @@ int temp_symlink(struct temp *t, int dir, const char *target);
 /* Into place under leaf, where nothing may be (EEXIST). */
 int temp_place(struct temp *t, int dir, const char *leaf);
 int temp_give_name(struct temp *t, int dir); /* in dir, if it has none yet */
+/* What stands under leaf gets the name of a temp instead, which is then without a descriptor. */
+int temp_take_away(struct temp *t, int dir, const char *leaf);
 void temp_drop(struct temp *t, int dir); /* closes it, and unlinks it if it has a name; a partial stays */
 
 bool temp_is_name(const char *name); /* could we have made this name? */

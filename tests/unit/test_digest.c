@@ -117,7 +117,7 @@ static void entries_are_checked(void **state)
         change; \
         assert_int_equal(entry_check(&e, &err), ERR_FORMAT); \
     } while (0)
-    REFUSES(e.kind = (enum entry_kind)0);
+    REFUSES(e.kind = ENTRY_GONE); /* with content */
     REFUSES(e.kind = (enum entry_kind)4);
     REFUSES(e.flags = 64);
     REFUSES(e.mode = 04755);
@@ -142,12 +142,27 @@ static void entries_are_checked(void **state)
     assert_int_equal(entry_check(&e, &err), 0);
     e.kind = ENTRY_LINK, e.mode = 0777, e.size = 4095;
     assert_int_equal(entry_check(&e, &err), 0);
+#define REFUSES(change) do { \
+        struct entry gone = {.path = "g", .path_len = 1, .kind = ENTRY_GONE, .mtime = {1700000000, 0}, \
+                             .flags = ENTRY_HIDDEN}; \
+        assert_int_equal(entry_check(&gone, &err), 0); \
+        change; \
+        assert_int_equal(entry_check(&gone, &err), ERR_FORMAT); \
+    } while (0)
+    REFUSES(gone.size = 1);
+    REFUSES(gone.mode = 0644);
+    REFUSES(gone.mtime.nsec = 1);
+    REFUSES(gone.digest.b[15] = 1);
+    REFUSES(gone.flags = ENTRY_UNKNOWN);
+    REFUSES(gone.flags = ENTRY_DAMAGED | ENTRY_HIDDEN);
+#undef REFUSES
     struct entry dir = {.path = "d", .path_len = 1, .kind = ENTRY_DIR, .mode = 0755};
     assert_int_equal(entry_check(&dir, &err), 0);
     assert_string_equal(entry_kind_name(ENTRY_DIR), "directory");
     assert_string_equal(entry_kind_name(ENTRY_LINK), "symlink");
     assert_string_equal(entry_kind_name(ENTRY_FILE), "file");
-    assert_string_equal(entry_kind_name((enum entry_kind)0), "unknown");
+    assert_string_equal(entry_kind_name(ENTRY_GONE), "deleted");
+    assert_string_equal(entry_kind_name((enum entry_kind)4), "unknown");
 }
 
 int main(void)

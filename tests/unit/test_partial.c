@@ -35,7 +35,7 @@
 
 /* ---- what a file system may lack, and the time: these stand in front of the library's ---- */
 
-static const struct store_rules no_rules = {.tombstones = 400 * 86400, .trash = 7 * 86400};
+static const struct store_rules no_rules = {.emptied = true, .tombstones = 400 * 86400, .trash = 7 * 86400};
 
 static struct lacks {
     bool exchange, noreplace, link;

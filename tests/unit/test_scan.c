@@ -39,6 +39,7 @@ struct world {
     void (*meddle)(struct world *w); /* called by progress */
 
     struct store_scan report;
+    struct scan_found found;
     struct manifest_totals totals;
     size_t n, problems, notes, ticks;
     struct entry *list;
@@ -151,7 +152,7 @@ static int try_scan(struct world *w)
     struct manifest_writer *m = manifest_writer_new(fd, &head);
     forget(w);
     w->report = (struct store_scan){0};
-    int rc = scan_tree(&args, m, &w->report, &w->e);
+    int rc = scan_tree(&args, m, &w->report, &w->found, &w->e);
     if (rc == 0) {
         assert_int_equal(history_end(args.history, &head.floor, &w->e), 0);
         assert_int_equal(manifest_writer_end(m, &w->totals, &w->e), 0);
