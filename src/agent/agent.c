@@ -168,7 +168,14 @@ static int on_progress(void *ctx, uint64_t objects, uint64_t bytes)
 static void on_problem(void *ctx, bool error, const char *path, const char *message)
 {
     struct agent *a = ctx;
-    message_put_problem(&a->out, error, path ? path : "", message);
+    message_put_problem(&a->out, error ? MSG_PROBLEM_ERROR : MSG_PROBLEM_REMARK, path ? path : "", message);
+    relieve(a);
+}
+
+static void on_damage(void *ctx, const char *path, const char *message)
+{
+    struct agent *a = ctx;
+    message_put_problem(&a->out, MSG_PROBLEM_DAMAGE, path, message);
     relieve(a);
 }
 
@@ -211,7 +218,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
         .filter = filter_count(a->filter) ? a->filter : NULL,
-        .watch = {a, on_progress, on_problem, on_done},
+        .watch = {a, on_progress, on_problem, on_done, on_damage},
     };
     a->store = store_dir_new(&o);
     a->scratch = 0;

@@ -194,7 +194,7 @@ static enum sos_status list(struct cmd *c, const char *root)
         .checksum = o->checksum,
         .threads = o->threads,
         .filter = o->filter,
-        .watch = {&job, on_progress, on_problem, on_done},
+        .watch = {&job, on_progress, on_problem, on_done, NULL},
     };
     job.store = store_dir_new(&options);
     int rc = scan(&job, &e);

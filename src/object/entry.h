@@ -36,6 +36,8 @@ struct entry_place {
     uint64_t dev, ino;
     struct stamp ctime;
     bool racy; /* mtime or ctime lay within 2 s of the recording: do not trust without rehashing */
+    int64_t verified; /* of a file, seconds since 1970: when its content was last read in full, or written, and had its
+                         digest; 0: never, or not known */
 };
 
 struct entry {

@@ -15,6 +15,7 @@ struct manifest_decoder {
     struct manifest_last last;      /* the same entry, as its successor has to know it */
     struct rd shared, places;
     bool has_places;
+    struct manifest_times times;    /* the block's, of verification */
     bool first;                     /* the next entry is the first of its block */
     bool jumped;                    /* and of what comes before it nothing is known */
     bool whole;                     /* no jump so far: totals mean something */
@@ -72,6 +73,8 @@ int manifest_decoder_block(struct manifest_decoder *d, const void *shared, size_
     if (d->shared.bad || d->left == 0)
         return broken(d, err, "block without entries");
     d->e.place = (struct entry_place){0};
+    d->times.n = 0;
+    d->times.last = 0;
     d->first = true;
     d->members = 0;
     if (d->whole)
@@ -187,19 +190,37 @@ static int get_shared(struct manifest_decoder *d, struct err *err)
     return d->shared.bad ? err_set(err, ERR_FORMAT, "entry is cut short or malformed") : 0;
 }
 
+static void get_verified(struct manifest_decoder *d)
+{
+    struct manifest_times *t = &d->times;
+    uint64_t back = manifest_varint(&d->places);
+    if (back == 0)
+        manifest_times_new(t, manifest_svarint(&d->places));
+    else if (back <= t->n && back <= MANIFEST_TIMES)
+        t->last = t->seen[(t->n - back) % MANIFEST_TIMES];
+    else
+        d->places.bad = true;
+    if (t->last < -ENTRY_TIME_MAX || t->last > ENTRY_TIME_MAX)
+        d->places.bad = true;
+}
+
 static int get_private(struct manifest_decoder *d, struct err *err)
 {
     struct entry_place *p = &d->e.place;
     struct rd *in = &d->places;
     uint64_t bits = manifest_varint(in);
     bool same_dev = bits & PLACE_SAME_DEV;
-    if (bits & ~(uint64_t)(PLACE_RACY | PLACE_SAME_DEV) || (same_dev && d->first))
+    bool file = d->e.kind == ENTRY_FILE, time = bits & PLACE_VERIFIED;
+    if (bits & ~(uint64_t)(PLACE_RACY | PLACE_SAME_DEV | PLACE_VERIFIED) || (same_dev && d->first) || (time && !file))
         in->bad = true;
     p->racy = bits & PLACE_RACY;
     if (!same_dev)
         p->dev = manifest_varint(in);
     p->ino = manifest_varint(in);
     p->ctime = manifest_get_stamp(in);
+    if (time)
+        get_verified(d);
+    p->verified = file ? d->times.last : 0;
     return in->bad ? err_set(err, ERR_FORMAT, "place of an entry is cut short or malformed") : 0;
 }
 

@@ -158,10 +158,12 @@ int manifest_get_entry(struct rd *in, char *path, struct entry *e, struct err *e
 
 void manifest_put_place(struct buf *out, const struct entry_place *p)
 {
-    manifest_put_varint(out, p->racy ? PLACE_RACY : 0);
+    manifest_put_varint(out, (p->racy ? PLACE_RACY : 0u) | (p->verified ? PLACE_VERIFIED : 0u));
     manifest_put_varint(out, p->dev);
     manifest_put_varint(out, p->ino);
     manifest_put_stamp(out, p->ctime);
+    if (p->verified)
+        manifest_put_svarint(out, p->verified);
 }
 
 int manifest_get_place(struct rd *in, struct entry_place *p, struct err *err)
@@ -171,8 +173,10 @@ int manifest_get_place(struct rd *in, struct entry_place *p, struct err *err)
     p->dev = manifest_varint(in);
     p->ino = manifest_varint(in);
     p->ctime = manifest_get_stamp(in);
-    if (bits & ~(uint64_t)PLACE_RACY || p->ctime.nsec > 999999999 || p->ctime.sec < -ENTRY_TIME_MAX ||
-        p->ctime.sec > ENTRY_TIME_MAX)
+    p->verified = bits & PLACE_VERIFIED ? manifest_svarint(in) : 0;
+    if (bits & ~(uint64_t)(PLACE_RACY | PLACE_VERIFIED) || p->ctime.nsec > 999999999 ||
+        p->ctime.sec < -ENTRY_TIME_MAX || p->ctime.sec > ENTRY_TIME_MAX || p->verified < -ENTRY_TIME_MAX ||
+        p->verified > ENTRY_TIME_MAX)
         in->bad = true;
     return in->bad ? err_set(err, ERR_FORMAT, "place of an entry is cut short or malformed") : 0;
 }

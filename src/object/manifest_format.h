@@ -27,7 +27,24 @@ enum manifest_bit {
 #define BITS_ALONE (BIT_KIND | BIT_HIDDEN | BIT_DAMAGED | BIT_UNKNOWN)
 #define BITS_SAME (BIT_SAME_MODE | BIT_SAME_VERSION | BIT_SAME_ORIGIN)
 
-enum manifest_place_bit { PLACE_RACY = 1, PLACE_SAME_DEV = 2 };
+enum manifest_place_bit { PLACE_RACY = 1, PLACE_SAME_DEV = 2, PLACE_VERIFIED = 4 };
+
+/*
+ * Times of verification. Most files of a block have one of a few, as they were scrubbed in parts: a file says only that
+ * its own is not that of the file before, and then how long ago it was new in the block. So many are remembered.
+ */
+#define MANIFEST_TIMES 64u
+
+struct manifest_times {
+    int64_t last;                 /* of the file before; in front of the first, 0 */
+    int64_t seen[MANIFEST_TIMES]; /* as a ring */
+    uint64_t n;                   /* times that were new so far */
+};
+
+static inline void manifest_times_new(struct manifest_times *t, int64_t time)
+{
+    t->seen[t->n++ % MANIFEST_TIMES] = t->last = time;
+}
 
 /* The entry before, as far as order and parents go. Before the first entry: the root, "", a directory. */
 struct manifest_last {

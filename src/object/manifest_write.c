@@ -20,6 +20,7 @@ struct manifest_writer {
     struct uuid *member;  /* the block's table of members */
     size_t members, members_cap;
     struct entry last;    /* the entry before, as far as it may be repeated */
+    struct manifest_times times; /* the block's, of verification */
     struct manifest_last at; /* and where it stands; its path is our own */
     char path[PATH_LEN_MAX + 1];
     struct manifest_totals totals;
@@ -87,6 +88,8 @@ static int cut(struct manifest_writer *w, struct err *err)
 
     w->blocks++;
     w->in_block = w->members = 0;
+    w->times.n = 0;
+    w->times.last = 0;
     w->shared.len = w->private_part.len = 0;
     buf_free(&count);
     buf_free(&head);
@@ -146,14 +149,34 @@ static void put_shared(struct manifest_writer *w, const struct entry *e, size_t 
     }
 }
 
-static void put_private(struct manifest_writer *w, const struct entry_place *p)
+/* How long ago a time was new: 1 for the last that was, and so on; 0 when it is new now, and follows. */
+static void put_verified(struct manifest_writer *w, int64_t time)
 {
+    struct manifest_times *t = &w->times;
+    uint64_t back = 1, most = t->n < MANIFEST_TIMES ? t->n : MANIFEST_TIMES;
+    while (back <= most && t->seen[(t->n - back) % MANIFEST_TIMES] != time)
+        back++;
+    manifest_put_varint(&w->private_part, back <= most ? back : 0);
+    t->last = time;
+    if (back <= most)
+        return;
+    manifest_put_svarint(&w->private_part, time);
+    manifest_times_new(t, time);
+}
+
+static void put_private(struct manifest_writer *w, const struct entry *e)
+{
+    const struct entry_place *p = &e->place;
     bool same_dev = w->in_block && p->dev == w->last.place.dev;
-    manifest_put_varint(&w->private_part, (p->racy ? PLACE_RACY : 0u) | (same_dev ? PLACE_SAME_DEV : 0u));
+    bool time = e->kind == ENTRY_FILE && p->verified != w->times.last;
+    manifest_put_varint(&w->private_part, (p->racy ? PLACE_RACY : 0u) | (same_dev ? PLACE_SAME_DEV : 0u) |
+                                              (time ? PLACE_VERIFIED : 0u));
     if (!same_dev)
         manifest_put_varint(&w->private_part, p->dev);
     manifest_put_varint(&w->private_part, p->ino);
     manifest_put_stamp(&w->private_part, p->ctime);
+    if (time)
+        put_verified(w, p->verified);
 }
 
 static void remember(struct manifest_writer *w, const struct entry *e, size_t common, unsigned same)
@@ -183,7 +206,7 @@ int manifest_writer_put(struct manifest_writer *w, const struct entry *e, struct
     if (manifest_misplaced(&w->at, common, e->path + common, e->path_len - common, e->kind))
         abort();
     put_shared(w, e, common, same);
-    put_private(w, &e->place);
+    put_private(w, e);
     remember(w, e, common, same);
     manifest_count(&w->totals, e);
     w->in_block++;

@@ -52,9 +52,12 @@ static int on_problem(struct peer *p, struct frame *f, struct err *e)
             report_status(p->run, SOS_PARTIAL);
         return 0;
     }
-    char *path = m.path_len ? mem_strndup(m.path, m.path_len) : NULL;
-    peer_trouble(p, m.error, path, "%.*s", (int)m.text_len, m.text);
+    char *path = m.path_len ? mem_strndup(m.path, m.path_len) : NULL, *text = mem_strndup(m.text, m.text_len);
+    report_trouble(p->run, p->member->name, path, m.error || m.damage, text);
+    if (m.error)
+        report_status(p->run, SOS_PARTIAL); /* of damage the plan knows, which may heal it */
     free(path);
+    free(text);
     return 0;
 }
 

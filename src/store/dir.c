@@ -36,6 +36,7 @@ struct dir {
     struct store store; /* first */
     struct store_options o;
     struct store_rules rules; /* from the scan on */
+    int64_t moment;     /* seconds since 1970: of this run, by the coordinator's clock if it said so */
     int root;           /* carries the lock; -1 when there is no root */
     struct state state;
     struct uuid id;
@@ -301,7 +302,8 @@ static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out
     struct scan_found found = {0};
     struct scan_args args = {
         .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
-            .threads = d->o.threads,
+            .threads = d->o.threads, .part = d->rules.part, .parts = d->rules.parts,
+        .rate = d->rules.parts ? d->rules.rate : 0, .verified = d->moment,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
         .cross = d->rules.cross,
         .absence = {d->rules.propagate && !was_away(d), d->rules.now, d->rules.tombstones},
@@ -371,6 +373,7 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, c
     *out = (struct store_scan){0};
     d->id = *id;
     d->rules = *rules;
+    d->moment = rules->now ? rules->now : clock_now().sec;
     int rc = make_store(d, group, e);
     if (rc == 0) {
         d->trash = trash_new(d->state.fd, d->state.shown, clock_now());
@@ -523,7 +526,7 @@ static int need_put(struct dir *d, struct err *e)
     }
     struct put_args args = {
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
-        .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
+        .verified = d->moment, .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
         .fsync = d->o.fsync, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
         .cross = d->rules.cross,
     };

@@ -12,6 +12,7 @@
 struct moved {
     struct digest place;
     struct digest content;
+    int64_t verified;
 };
 
 /* Where one of the two sorted sources stands. at NULL: at its end, or not there. */
@@ -303,7 +304,8 @@ static int build_index(struct history *h, struct err *e)
             cap = cap ? 2 * cap : 1024;
             h->moved = mem_resize(h->moved, cap, sizeof *h->moved);
         }
-        h->moved[h->moves++] = (struct moved){place_key(&at->place, at->size, at->mtime), at->digest};
+        h->moved[h->moves++] = (struct moved){place_key(&at->place, at->size, at->mtime), at->digest,
+                                              at->place.verified};
     }
     manifest_reader_free(r);
     if (rc < 0)
@@ -315,7 +317,7 @@ static int build_index(struct history *h, struct err *e)
 }
 
 int history_moved(struct history *h, const struct entry_place *place, uint64_t size, struct stamp mtime,
-                  struct digest *out, struct err *e)
+                  struct digest *out, int64_t *verified, struct err *e)
 {
     if (!h->reader || place->ino == 0 || clock_cmp(place->ctime, h->written) > 0)
         return 0;
@@ -331,5 +333,6 @@ int history_moved(struct history *h, const struct entry_place *place, uint64_t s
     if (!hit)
         return 0;
     *out = hit->content;
+    *verified = hit->verified;
     return 1;
 }

@@ -64,11 +64,11 @@ bool history_dropped(const struct history *h);
 
 /*
  * Content by place: finds the digest of a recorded file that now has another path (a renamed directory
- * keeps its files' inode, ctime and mtime). The index (32 bytes a file) is built when first a file is asked
+ * keeps its files' inode, ctime and mtime), and when that was verified. The index (40 bytes a file) is built when first a file is asked
  * for that is not younger than the manifest. Leaves what history_seek gave valid. 1 found, 0 not, or an
  * error.
  */
 int history_moved(struct history *h, const struct entry_place *place, uint64_t size, struct stamp mtime,
-                  struct digest *out, struct err *e);
+                  struct digest *out, int64_t *verified, struct err *e);
 
 #endif

@@ -77,7 +77,7 @@ struct put *put_new(const struct put_args *args, struct err *e)
         return NULL;
     }
     struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync,
-                                   args->watch, args->cross};
+                                   args->watch, args->cross, args->verified};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);
     p->content = content_new(args->watch);
@@ -216,6 +216,7 @@ static struct put_item *add_item(struct put *p, struct op *op, enum put_kind kin
 {
     struct put_item *it = put_batch_add(p->batch, op->o->seq, kind, op->parent, op->o->entry);
     it->seen = seen_of(op->have);
+    it->damaged = op->have && op->have->flags & ENTRY_DAMAGED;
     if (!op->intended)
         intend(p, op);
     it->intent = op->intent;
@@ -233,7 +234,8 @@ static int make_way(struct put *p, struct op *op, struct err *e)
     int rc = still_there(op, &st, e);
     if (rc < 0 || !op->have || op->have->kind == ENTRY_DIR)
         return rc;
-    return trash_take(p->a.trash, op->parent->fd, leaf_of(want), want->path, "replaced", e);
+    bool damaged = op->have->flags & ENTRY_DAMAGED;
+    return trash_take(p->a.trash, op->parent->fd, leaf_of(want), want->path, damaged ? TRASH_DAMAGED : "replaced", e);
 }
 
 /* The mode that the directory has while its children come. */

@@ -17,6 +17,7 @@ struct put_args {
     int root, state, manifest; /* borrowed, as all that follows; manifest is the scan's */
     int journal;               /* an empty file, owned from now on, also on failure */
     struct uuid id;
+    int64_t verified;          /* when, as content that is put in place has it recorded */
     const char *forbidden;     /* a path that is no object, nor is what is below it; NULL: none */
     struct index **index;      /* of the manifest; made here when it is NULL and needed */
     struct trash *trash;

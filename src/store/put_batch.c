@@ -215,12 +215,17 @@ static int give_name(struct put_batch *b, struct put_item *it, struct err *e)
     return rc < 0 ? err_sys(e, "cannot name a temporary file") : 0;
 }
 
+static const char *why_replaced(const struct put_item *it)
+{
+    return it->damaged ? TRASH_DAMAGED : "overwritten";
+}
+
 /* Without an exchange: the old version is in the trash before the new one takes its name. */
 static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
 {
     struct stat st;
     int dir = it->parent->fd;
-    int rc = trash_keep(b->a.trash, dir, it->leaf, it->path, "overwritten", e);
+    int rc = trash_keep(b->a.trash, dir, it->leaf, it->path, why_replaced(it), e);
     if (rc < 0)
         return rc;
     if (rc == 0) {
@@ -231,7 +236,7 @@ static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
         it->temp.name[0] = '\0';
         return 0;
     }
-    rc = trash_take(b->a.trash, dir, it->leaf, it->path, "overwritten", e);
+    rc = trash_take(b->a.trash, dir, it->leaf, it->path, why_replaced(it), e);
     return rc < 0 ? rc : place_new(b, it, e);
 }
 
@@ -264,7 +269,7 @@ static int swap(struct put_batch *b, struct put_item *it, struct err *e)
     if (fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false))
         rc = changed(e);
     else
-        rc = trash_take(b->a.trash, dir, it->temp.name, it->path, "overwritten", e);
+        rc = trash_take(b->a.trash, dir, it->temp.name, it->path, why_replaced(it), e);
     if (rc < 0)
         swap_back(it);
     else
@@ -438,6 +443,7 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
          */
         place.racy = clock_within(it->mtime, now, SCAN_RACY_SECONDS) ||
                      (it->kind == PUT_META && clock_cmp(it->seen.mtime, it->mtime) != 0);
+        place.verified = it->kind == PUT_FILE ? b->a.verified : it->kind == PUT_META ? it->seen.place.verified : 0;
     }
     journal_done(b->a.journal, it->intent, &place);
     b->done++;

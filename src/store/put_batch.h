@@ -48,6 +48,7 @@ struct put_item {
     char *target;         /* of a PUT_LINK; owned */
     struct seen seen;     /* what may be there */
     bool gone;            /* it is a tombstone's */
+    bool damaged;         /* and its content is */
     uint32_t mode;
     uint64_t size;
     struct digest digest;
@@ -62,6 +63,7 @@ struct put_batch_args {
     enum store_fsync fsync;
     const struct store_watch *watch;
     bool cross;                      /* the store goes on where other file systems are mounted */
+    int64_t verified;                /* what is recorded of files that are put in place */
 };
 
 struct put_batch;

@@ -92,8 +92,9 @@ static int see_file(struct walk *w, const struct history_at *at, struct scan_dir
         return scan_out_unread(&w->out, at);
     }
     bool new = !at->recorded || at->recorded->kind == ENTRY_GONE;
-    if (new && !w->args->checksum) {
-        int rc = history_moved(w->args->history, &now->place, now->size, now->mtime, &now->digest, w->out.e);
+    if (new && !scan_judge_due(&w->out.judge, w->path, w->len)) {
+        int rc = history_moved(w->args->history, &now->place, now->size, now->mtime, &now->digest,
+                               &now->place.verified, w->out.e);
         if (rc != 0)
             return rc < 0 ? rc : scan_out_seen(&w->out, at);
     }

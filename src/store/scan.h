@@ -24,6 +24,9 @@ struct scan_args {
     bool checksum;
     bool cross;                  /* other file systems are entered */
     struct scan_absence absence;
+    unsigned part, parts;        /* as in struct store_rules; that much is read again, and then at most: */
+    uint64_t rate;               /* bytes per second; 0: no limit */
+    int64_t verified;            /* what is recorded of content that is read now; not 0 */
     unsigned threads;            /* 0: as many as there are cores */
     const struct filter *filter; /* NULL: none */
     uint64_t skip_dev, skip_ino; /* a directory that is not entered or listed (the store's state); 0: none */
@@ -39,7 +42,8 @@ struct scan_found {
 
 /*
  * Walks the tree and puts every object into w, in path order. report->totals and changed are left to the
- * caller except that changed is set when any entry differs from what history had. An object that cannot be
+ * caller except that changed is set when any entry differs from what history had. Damage is reported, too, but is no
+ * error: what follows from it is for others to say. An object that cannot be
  * read is reported through watch->problem, recorded as ENTRY_UNKNOWN, and counted in problems. <0 only when
  * the walk as a whole cannot go on.
  */

@@ -1,7 +1,9 @@
 #include "store/scan_hash.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/rate.h"
 #include "store/scan_judge.h"
 
 #include <errno.h>
@@ -40,6 +42,9 @@ struct scan_pool {
     unsigned run, busy; /* run: counts the calls, so that each worker joins each once */
     bool quit;
 
+    pthread_mutex_t rate_lock; /* over the next one */
+    struct rate rate;
+
     atomic_size_t next;
     atomic_bool stop;
     atomic_uint_fast64_t bytes;
@@ -72,11 +77,34 @@ static int tick(struct hasher *h)
     return p->ticked;
 }
 
+/* Counts n more bytes as read. How long whoever wants to read on has to wait, in ms. */
+static int rate_after(struct scan_pool *p, size_t n)
+{
+    pthread_mutex_lock(&p->rate_lock);
+    rate_take(&p->rate, n);
+    int ms = rate_room(&p->rate, clock_mono_ms()) ? 0 : rate_wait_ms(&p->rate);
+    pthread_mutex_unlock(&p->rate_lock);
+    return ms;
+}
+
+/* What was read is paid for before anything else is; the caller's thread says meanwhile that we are alive. */
+static void keep_to_rate(struct hasher *h, size_t n)
+{
+    struct scan_pool *p = h->pool;
+    for (int ms = rate_after(p, n); ms > 0 && !stopped(p); ms = rate_after(p, 0)) {
+        const long ns = ms * 1000000L < WAIT_NS ? ms * 1000000L : WAIT_NS;
+        nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+        tick(h);
+    }
+}
+
 static int after_read(void *ctx, size_t n)
 {
     struct hasher *h = ctx;
     atomic_fetch_add_explicit(&h->pool->bytes, n, memory_order_relaxed);
     tick(h);
+    if (h->pool->rate.per_second)
+        keep_to_rate(h, n);
     return stopped(h->pool);
 }
 
@@ -223,7 +251,7 @@ static void wait_idle(struct scan_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-struct scan_pool *scan_hash_new(unsigned threads, scan_tick *ticker, void *ctx)
+struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, scan_tick *ticker, void *ctx)
 {
     struct scan_pool *p = mem_zalloc(sizeof *p);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -231,6 +259,8 @@ struct scan_pool *scan_hash_new(unsigned threads, scan_tick *ticker, void *ctx)
         threads = cores > 0 ? (unsigned)cores : 1;
     p->wanted = (threads < THREADS_MAX ? threads : THREADS_MAX) - 1;
     p->ctx = ctx;
+    rate_init(&p->rate, rate, clock_mono_ms());
+    pthread_mutex_init(&p->rate_lock, NULL);
     hasher_init(&p->own, p, ticker);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -255,6 +285,7 @@ void scan_hash_free(struct scan_pool *p)
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->idle);
     pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->rate_lock);
     hasher_end(&p->own);
     free(p->thread);
     free(p);

@@ -65,16 +65,19 @@ static bool completed(const struct entry *intent)
     return intent && intent->place.ino != 0;
 }
 
+bool scan_judge_due(const struct scan_judge *j, const char *path, size_t len)
+{
+    return j->checksum || (j->parts > 0 && digest_check(path, len) % j->parts == j->part - 1);
+}
+
 const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct entry *seen,
                                      const struct history_at *at)
 {
-    if (j->checksum)
+    const struct entry *last = completed(at->intent) && untouched(seen, at->intent) ? at->intent : at->recorded;
+    /* What is damaged is looked at each time: somebody may have put it right. */
+    if (!last || !untouched(seen, last) || last->flags & ENTRY_DAMAGED || scan_judge_due(j, seen->path, seen->path_len))
         return NULL;
-    if (completed(at->intent) && untouched(seen, at->intent))
-        return at->intent;
-    if (at->recorded && untouched(seen, at->recorded) && !(at->recorded->flags & ENTRY_DAMAGED))
-        return at->recorded;
-    return NULL;
+    return last;
 }
 
 static bool same_object(const struct entry *seen, const struct entry *known)
@@ -219,5 +222,5 @@ bool scan_judge_unchanged(const struct entry *a, const struct entry *b)
 {
     return a->kind == b->kind && a->flags == b->flags && a->mode == b->mode && a->size == b->size &&
            clock_cmp(a->mtime, b->mtime) == 0 && digest_same(&a->digest, &b->digest) && same_file(a, b) &&
-           a->place.racy == b->place.racy && entry_same_record(a, b);
+           a->place.racy == b->place.racy && a->place.verified == b->place.verified && entry_same_record(a, b);
 }

@@ -16,6 +16,7 @@ struct scan_judge {
     struct stamp now; /* when the scan began */
     bool checksum;
     struct scan_absence absence;
+    unsigned part, parts; /* of a scrub, as in struct store_rules */
 };
 
 enum scan_verdict {
@@ -34,11 +35,14 @@ bool scan_judge_stat(struct entry *seen, const struct stat *st);
 /* Do two looks show the same unchanged object? */
 bool scan_judge_same(const struct entry *a, const struct entry *b);
 
+/* Is this object's content to be read again, whatever is known of it? Runs over all parts come to every object. */
+bool scan_judge_due(const struct scan_judge *j, const char *path, size_t len);
+
 /* The entry of history whose digest may be relied upon without reading the content of seen, or NULL. */
 const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct entry *seen,
                                      const struct history_at *at);
 
-/* Completes seen, which has its digest, by flags, version, origin, first_seen and place.racy. */
+/* Completes seen, which has its digest (and place.verified), by flags, version, origin, first_seen and place.racy. */
 enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *seen,
                                     const struct history_at *at);
 

@@ -16,7 +16,7 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
 {
     o->args = args;
     o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum,
-                                   args->absence};
+                                   args->absence, args->part, args->parts};
     o->found = found;
     *found = (struct scan_found){0};
     history_on_missed(args->history, missed, o);
@@ -26,6 +26,7 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
     o->batch = NULL;
     o->pool = NULL;
     o->objects = o->bytes = 0;
+    o->files = false;
     o->ticked = clock_mono_ms();
 }
 
@@ -77,6 +78,20 @@ static int tick_hashing(void *ctx, uint64_t bytes)
 
 /* ---- into the manifest ---- */
 
+/* What the report says of content as a whole. What nobody offers does not count. */
+static void survey(struct scan_out *o, const struct entry *e)
+{
+    struct store_scan *r = o->report;
+    if (e->flags & ENTRY_HIDDEN)
+        return;
+    r->damaged += (e->flags & ENTRY_DAMAGED) != 0;
+    if (e->kind != ENTRY_FILE)
+        return;
+    if (!o->files || e->place.verified < r->verified)
+        r->verified = e->place.verified;
+    o->files = true;
+}
+
 /* What the format does not allow is left out, and told. */
 static int write_entry(struct scan_out *o, const struct entry *e)
 {
@@ -90,6 +105,8 @@ static int write_entry(struct scan_out *o, const struct entry *e)
     }
     if (rc < 0 && o->e)
         *o->e = why;
+    if (rc == 0)
+        survey(o, e);
     return rc;
 }
 
@@ -110,8 +127,12 @@ static void compare(struct scan_out *o, const struct entry *e, const struct entr
 
 static void damaged(struct scan_out *o, const char *path)
 {
-    o->args->watch->problem(o->args->watch->ctx, true, path,
-                            "content is damaged: it differs, though nothing says that it was changed");
+    static const char text[] = "content is damaged: it differs, though nothing says that it was changed";
+    const struct store_watch *w = o->args->watch;
+    if (w->damage)
+        w->damage(w->ctx, path, text);
+    else
+        w->problem(w->ctx, true, path, text);
 }
 
 /* Makes o->now the entry that is to be put. */
@@ -230,6 +251,7 @@ static int write_hashed(struct scan_out *o, const struct scan_item *item)
     case SCAN_HASHED:
         o->report->hashed++;
         o->report->hashed_bytes += o->now.size;
+        o->now.place.verified = o->args->verified;
         complete(o, &item->at);
         return write_entry(o, &o->now);
     case SCAN_UNSTEADY:
@@ -250,7 +272,7 @@ int scan_out_flush(struct scan_out *o)
     if (!b || b->items == 0)
         return 0;
     if (!o->pool)
-        o->pool = scan_hash_new(o->args->threads, tick_hashing, o);
+        o->pool = scan_hash_new(o->args->threads, o->args->rate, tick_hashing, o);
     int rc = scan_hash_run(o->pool, b->job, b->jobs);
     for (size_t i = 0; rc == 0 && i < b->items; i++)
         rc = b->item[i].job ? write_hashed(o, &b->item[i]) : write_entry(o, b->item[i].entry);

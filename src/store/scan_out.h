@@ -22,6 +22,7 @@ struct scan_out {
     struct scan_pool *pool;   /* the same */
     struct scan_found *found;
     uint64_t objects, bytes;  /* for progress */
+    bool files;               /* one was put at least */
     int64_t ticked;           /* when we last told, in monotonic ms */
     struct entry now;         /* room for the entry that is being made; any call that puts may use it */
     struct entry left, aside; /* room for a tombstone, and for what now was before it came between */

@@ -23,7 +23,7 @@ enum store_cap {
 
 enum store_fsync { STORE_FSYNC_BATCH, STORE_FSYNC_ALWAYS, STORE_FSYNC_NONE };
 
-/* What the store tells while it works. All functions must be set. */
+/* What the store tells while it works. All functions but damage must be set. */
 struct store_watch {
     void *ctx;
     /* Called at least once a second of work, with totals since the start of the call. <0 stops the work (its code is passed on). */
@@ -32,6 +32,8 @@ struct store_watch {
     void (*problem)(void *ctx, bool error, const char *path, const char *message);
     /* The outcome of an operation, in the order in which they were given, after it is durable. code 0: done; else ERR_*. */
     void (*done)(void *ctx, uint64_t seq, int code, const char *message);
+    /* An object whose content is damaged. Whether that is an error depends on who can heal it. NULL: it is told as a problem, and an error. */
+    void (*damage)(void *ctx, const char *path, const char *message);
 };
 
 /* What it says of an operation that it must refuse; a dry run's report says the same. */

@@ -11,6 +11,8 @@
 
 struct trash;
 
+#define TRASH_DAMAGED "damaged" /* the reason of content that was damaged, and was healed by a good copy */
+
 /* both borrowed; shown is for messages */
 struct trash *trash_new(int state, const char *shown, struct stamp now);
 void trash_free(struct trash *t);

@@ -135,10 +135,10 @@ static size_t text_len(const char *text)
     return n < MSG_TEXT_MAX ? n : MSG_TEXT_MAX;
 }
 
-void message_put_problem(struct wire_out *o, bool error, const char *path, const char *text)
+void message_put_problem(struct wire_out *o, unsigned what, const char *path, const char *text)
 {
     struct buf *b = wire_out_begin(o, MSG_PROBLEM, 0);
-    buf_u8(b, error);
+    buf_u8(b, (uint8_t)what);
     buf_str(b, path, text_len(path));
     buf_str(b, text, text_len(text));
     wire_out_end(o);
@@ -342,11 +342,12 @@ int message_get_progress(struct frame *f, struct message_progress *m, struct err
 
 int message_get_problem(struct frame *f, struct message_problem *m, struct err *e)
 {
-    uint8_t error = rd_u8(&f->body);
-    m->error = error != 0;
+    uint8_t what = rd_u8(&f->body);
+    m->error = what == MSG_PROBLEM_ERROR;
+    m->damage = what == MSG_PROBLEM_DAMAGE;
     m->path = rd_str(&f->body, MSG_TEXT_MAX, &m->path_len);
     m->text = rd_str(&f->body, MSG_TEXT_MAX, &m->text_len);
-    return finish(f, error <= 1, e);
+    return finish(f, what <= MSG_PROBLEM_DAMAGE, e);
 }
 
 int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e)

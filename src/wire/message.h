@@ -111,8 +111,11 @@ struct message_progress {
     uint64_t objects, bytes;
 };
 
+/* DAMAGE: the object's content. Whether that is an error depends on who can heal it, which the coordinator knows. */
+enum message_problem_kind { MSG_PROBLEM_REMARK, MSG_PROBLEM_ERROR, MSG_PROBLEM_DAMAGE };
+
 struct message_problem {
-    bool error;
+    bool error, damage;        /* neither: a remark */
     const char *path, *text;   /* path "" for the store as a whole */
     size_t path_len, text_len;
 };
@@ -155,7 +158,7 @@ void message_put_open(struct wire_out *o, const struct message_open *m, const st
 void message_put_opened(struct wire_out *o, const struct message_opened *m, const struct message_peer *peer);
 void message_put_scan(struct wire_out *o, const struct message_scan *m);
 void message_put_progress(struct wire_out *o, const struct message_progress *m);
-void message_put_problem(struct wire_out *o, bool error, const char *path, const char *text);
+void message_put_problem(struct wire_out *o, unsigned what, const char *path, const char *text);
 void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
 void message_put_list(struct wire_out *o, const struct message_list *m);
 void message_put_listing(struct wire_out *o, bool difference);

@@ -22,7 +22,7 @@ static struct entry file(const char *path, uint64_t own, uint64_t others)
     e.mtime.sec = 1000;
     e.digest = digest_of(path, e.path_len);
     e.origin = self;
-    e.place = (struct entry_place){7, 100 + e.path_len, {2000, 5}, false};
+    e.place = (struct entry_place){7, 100 + e.path_len, {2000, 5}, false, 0};
     if (own)
         version_set(&e.version, &self, own);
     if (others)
@@ -91,15 +91,16 @@ static void test_nothing_recorded(void **state)
     struct history_at at;
     struct history *h = history_new(-1, -1, &self, &e);
     uint64_t floor = 9;
+    int64_t verified;
     struct digest d;
-    struct entry_place place = {1, 2, {3, 4}, false};
+    struct entry_place place = {1, 2, {3, 4}, false, 0};
     assert_non_null(h);
     assert_int_equal(history_floor(h), 0);
     seek(h, "a", &at);
     assert_null(at.recorded);
     assert_null(at.intent);
     expect_carry(h, "b", NULL);
-    assert_int_equal(history_moved(h, &place, 1, place.ctime, &d, &e), 0);
+    assert_int_equal(history_moved(h, &place, 1, place.ctime, &d, &verified, &e), 0);
     assert_int_equal(history_end(h, &floor, &e), 0);
     assert_int_equal(floor, 0);
     assert_false(history_dropped(h));
@@ -258,26 +259,29 @@ static void test_moved(void **state)
 {
     (void)state;
     struct entry list[] = {dir("d"), file("d/f", 1, 0), file("d/racy!", 1, 0), file("d/unknown", 1, 0)};
+    list[1].place.verified = 77;
     list[2].place.racy = true;
     list[3].flags = ENTRY_UNKNOWN;
+    int64_t verified = 0;
     int fd = manifest_of(0, list, 4);
     struct err e;
     struct digest d;
     struct history *h = history_new(fd, -1, &self, &e);
     struct entry_place p = list[1].place;
     struct stamp mtime = list[1].mtime;
-    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &e), 1);
+    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &verified, &e), 1);
     assert_true(digest_same(&d, &list[1].digest));
-    assert_int_equal(history_moved(h, &p, 4, mtime, &d, &e), 0);
+    assert_int_equal(verified, 77);
+    assert_int_equal(history_moved(h, &p, 4, mtime, &d, &verified, &e), 0);
     p.ino++;
-    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &e), 0);
+    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &verified, &e), 0);
     p = list[1].place;
     p.ctime.nsec++;
-    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &e), 0);
+    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &verified, &e), 0);
     p.ctime.sec = clock_now().sec + 100; /* younger than the manifest */
-    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &e), 0);
-    assert_int_equal(history_moved(h, &list[2].place, 3, mtime, &d, &e), 0);
-    assert_int_equal(history_moved(h, &list[3].place, 3, mtime, &d, &e), 0);
+    assert_int_equal(history_moved(h, &p, 3, mtime, &d, &verified, &e), 0);
+    assert_int_equal(history_moved(h, &list[2].place, 3, mtime, &d, &verified, &e), 0);
+    assert_int_equal(history_moved(h, &list[3].place, 3, mtime, &d, &verified, &e), 0);
     history_free(h);
     close(fd);
 }

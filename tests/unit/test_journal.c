@@ -42,7 +42,8 @@ static uint64_t intend(struct journal *j, const char *path, uint64_t count)
 
 static void done(struct journal *j, uint64_t i, uint64_t ino)
 {
-    struct entry_place p = {.dev = 3, .ino = ino, .ctime = {9, 10}, .racy = ino & 1};
+    struct entry_place p = {.dev = 3, .ino = ino, .ctime = {9, 10}, .racy = ino & 1,
+                            .verified = ino & 2 ? -(int64_t)ino : 0};
     journal_done(j, i, &p);
 }
 
@@ -82,8 +83,10 @@ static char *tell(int fd)
                           : mem_printf("%s %s=%d", text, at->path, (int)version_count(&at->version, &self));
         free(text);
         text = more;
-        if (seen)
+        if (seen) {
             assert_int_equal(at->place.racy, at->place.ino & 1);
+            assert_int_equal(at->place.verified, at->place.ino & 2 ? -(int64_t)at->place.ino : 0);
+        }
     }
     assert_int_equal(rc, 0);
     journal_reader_free(r);

@@ -101,6 +101,7 @@ static void same_entry(const struct entry *a, const struct entry *b, bool with_p
     assert_int_equal(a->place.ino, p.ino);
     assert_int_equal(clock_cmp(a->place.ctime, p.ctime), 0);
     assert_int_equal(a->place.racy, p.racy);
+    assert_int_equal(a->place.verified, p.verified);
 }
 
 static int memory_file(const void *p, size_t n)
@@ -244,6 +245,62 @@ static int write_large(unsigned n, uint64_t place_change)
     assert_int_equal(manifest_writer_end(w, NULL, &err), 0);
     manifest_writer_free(w);
     return fd;
+}
+
+/* ---- when it was verified ---- */
+
+enum { TIMED = 20000 };
+
+static int64_t never(unsigned i) { (void)i; return 0; }
+static int64_t once(unsigned i) { (void)i; return 1700000000; }
+static int64_t by_parts(unsigned i) { return 1700000000 + 86400 * (int64_t)(digest_check(&i, sizeof i) % 30); }
+static int64_t each_its_own(unsigned i) { return 1700000000 - 3600 * (int64_t)i; }
+static int64_t more_than_are_kept(unsigned i) { return 1700000000 + (int64_t)(i % 65); }
+
+static bool same_totals(const struct manifest_totals *a, const struct manifest_totals *b)
+{
+    return a->entries == b->entries && a->bytes == b->bytes && digest_same(&a->shared, &b->shared);
+}
+
+static uint64_t write_timed(int64_t (*time)(unsigned i), struct manifest_totals *totals)
+{
+    struct err err = {0};
+    struct manifest_head h;
+    const struct entry *e;
+    int fd = memory_file("", 0);
+    struct manifest_writer *w = manifest_writer_new(fd, &head);
+    for (unsigned i = 0; i < TIMED; i++) {
+        struct entry *put = large_entry(i);
+        put->place.verified = put->kind == ENTRY_FILE ? time(i) : 0;
+        assert_int_equal(manifest_writer_put(w, put, &err), 0);
+    }
+    assert_int_equal(manifest_writer_end(w, totals, &err), 0);
+    manifest_writer_free(w);
+    struct manifest_reader *r = manifest_reader_new(fd, &h, &err);
+    for (unsigned i = 0; i < TIMED; i++) {
+        assert_int_equal(manifest_reader_next(r, &e, &err), 1);
+        assert_int_equal(e->place.verified, e->kind == ENTRY_FILE ? time(i) : 0);
+    }
+    assert_int_equal(manifest_reader_next(r, &e, &err), 0);
+    manifest_reader_free(r);
+    off_t size = lseek(fd, 0, SEEK_END);
+    close(fd);
+    return (uint64_t)size;
+}
+
+/* Cheap where it can be, and no part of what members compare. */
+static void times_of_verification(void **state)
+{
+    (void)state;
+    struct manifest_totals none, some;
+    uint64_t plain = write_timed(never, &none);
+    assert_true(write_timed(once, &some) < plain + 6 * 30); /* once in a block */
+    assert_true(same_totals(&none, &some));
+    assert_true(write_timed(by_parts, &some) < plain + TIMED + 30 * 200); /* a byte for each */
+    assert_true(same_totals(&none, &some));
+    assert_true(write_timed(each_its_own, &some) < plain + 6 * TIMED);
+    assert_true(same_totals(&none, &some));
+    assert_true(write_timed(more_than_are_kept, &some) < plain + 6 * TIMED);
 }
 
 enum { N = 30000 };
@@ -795,6 +852,7 @@ static void totals_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(times_of_verification),
         cmocka_unit_test(written_and_read),
         cmocka_unit_test(empty_manifest),
         cmocka_unit_test(many_blocks_raw_and_seek),

@@ -453,6 +453,7 @@ static void hostile_places(void **state)
         {"", 0, ERR_FORMAT}, {"\x00\x01\x02\x03", 4, ERR_FORMAT}, {"\x00\x01\x02\x03\x04\x00", 6, ERR_FORMAT},
         {"\x02\x02\x03\x04", 4, ERR_FORMAT}, /* the device as before, and nothing was before */
         {"\x04\x01\x02\x03\x04", 5, ERR_FORMAT}, {"\x80\x01\x01\x02\x03\x04", 6, ERR_FORMAT},
+        {"\x08\x01\x02\x03\x04", 5, ERR_FORMAT},
         {"\x00\x01\x02\x03\x80\x94\xeb\xdc\x03", 9, ERR_FORMAT}, /* 10^9 ns */
         {"\x00\x01\x02\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01", 13, ERR_FORMAT},
     };
@@ -472,6 +473,39 @@ static void hostile_places(void **state)
         struct entry_place place;
         int rc = manifest_get_place(&r, &place, &err);
         assert_int_equal(rc == 0 && rd_done(&r), worlds[i].rc == 1);
+        free(copy);
+        buf_free(&b);
+    }
+}
+
+/* When content was verified: a new time, or one that the block had; of files alone. */
+static void hostile_times(void **state)
+{
+    (void)state;
+    static const struct { unsigned kind; const char *bytes; size_t n; int rc; int64_t time; } worlds[] = {
+        {ENTRY_FILE, "\x00\x01\x02\x03\x04", 5, 1, 0},
+        {ENTRY_FILE, "\x04\x01\x02\x03\x04\x00\x0e", 7, 1, 7},
+        {ENTRY_FILE, "\x05\x01\x02\x03\x04\x00\x0d", 7, 1, -7},
+        {ENTRY_FILE, "\x04\x01\x02\x03\x04\x01", 6, ERR_FORMAT, 0}, /* none was before */
+        {ENTRY_FILE, "\x04\x01\x02\x03\x04\x00", 6, ERR_FORMAT, 0},
+        {ENTRY_FILE, "\x04\x01\x02\x03\x04\x41", 6, ERR_FORMAT, 0},
+        {ENTRY_FILE, "\x04\x01\x02\x03\x04\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 15, ERR_FORMAT, 0},
+        {ENTRY_DIR, "\x04\x01\x02\x03\x04\x00\x0e", 7, ERR_FORMAT, 0},
+    };
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        struct err err;
+        struct buf b = {0};
+        const struct entry *e;
+        buf_varint(&b, 1);
+        raw_first(&b, worlds[i].kind, "a");
+        struct manifest_decoder *d = manifest_decoder_new();
+        uint8_t *copy = malloc(worlds[i].n);
+        memcpy(copy, worlds[i].bytes, worlds[i].n);
+        assert_int_equal(manifest_decoder_block(d, b.data, b.len, copy, worlds[i].n, &err), 0);
+        assert_int_equal(manifest_decoder_next(d, &e, &err), worlds[i].rc);
+        if (worlds[i].rc == 1)
+            assert_int_equal(e->place.verified, worlds[i].time);
+        manifest_decoder_free(d);
         free(copy);
         buf_free(&b);
     }
@@ -527,6 +561,7 @@ int main(void)
         cmocka_unit_test(only_one_coding),
         cmocka_unit_test(hostile_counts),
         cmocka_unit_test(hostile_places),
+        cmocka_unit_test(hostile_times),
         cmocka_unit_test(blocks_stand_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -193,7 +193,7 @@ static void open_how(struct heard *h, bool dry_run)
     struct err e = {0};
     struct store_options o = {.root = h->root, .fsync = STORE_FSYNC_NONE, .threads = 1, .dry_run = dry_run,
                               .state_dir = h->state_dir[0] ? h->state_dir : NULL,
-                              .watch = {h, on_progress, on_problem, on_done}};
+                              .watch = {h, on_progress, on_problem, on_done, NULL}};
     h->given = h->next = 0;
     h->s = store_dir_new(&o);
     if (h->s->ops->inspect(h->s, &h->info, &e) < 0 ||

@@ -215,7 +215,7 @@ static void on_done(void *ctx, uint64_t seq, int code, const char *message)
 static struct store_options options_for(struct heard *h, const char *root)
 {
     return (struct store_options){.root = root, .fsync = STORE_FSYNC_NONE, .threads = 1,
-                                  .watch = {h, on_progress, on_problem, on_done}};
+                                  .watch = {h, on_progress, on_problem, on_done, NULL}};
 }
 
 static void open_with(struct heard *h, const struct store_options *o, struct store_scan *out)

@@ -41,7 +41,11 @@ struct world {
     struct store_scan report;
     struct scan_found found;
     struct manifest_totals totals;
-    size_t n, problems, notes, ticks;
+    size_t n, problems, notes, ticks, damages;
+    bool no_damage; /* is told apart from problems */
+    unsigned part, parts;
+    uint64_t rate;
+    int64_t verified;
     struct entry *list;
     char *text; /* of problems and notes: "path: message\n" */
     struct err e;
@@ -73,7 +77,7 @@ static void forget(struct world *w)
     free(w->text);
     w->list = NULL;
     w->text = NULL;
-    w->n = w->problems = w->notes = w->ticks = 0;
+    w->n = w->problems = w->notes = w->ticks = w->damages = 0;
 }
 
 static int teardown(void **state)
@@ -112,6 +116,14 @@ static void on_problem(void *ctx, bool error, const char *path, const char *mess
     *(error ? &w->problems : &w->notes) += 1;
 }
 
+static void on_damage(void *ctx, const char *path, const char *message)
+{
+    struct world *w = ctx;
+    if (!w->no_damage)
+        on_problem(ctx, true, path, message);
+    w->damages++;
+}
+
 static void load(struct world *w)
 {
     struct manifest_head head;
@@ -134,11 +146,15 @@ static void load(struct world *w)
 
 static int try_scan(struct world *w)
 {
-    const struct store_watch watch = {w, on_progress, on_problem, NULL};
+    const struct store_watch watch = {w, on_progress, on_problem, NULL, on_damage};
     struct scan_args args = {.root = w->fd,
                              .self = self,
                              .now = clock_now(),
                              .checksum = w->checksum,
+                             .part = w->part,
+                             .parts = w->parts,
+                             .rate = w->rate,
+                             .verified = w->verified ? w->verified : 1,
                              .threads = w->threads,
                              .filter = w->filter,
                              .skip_dev = w->skip_dev,
@@ -473,6 +489,159 @@ static void test_damage(void **state)
     scan(w);
     assert_int_equal(get(w, "f")->flags, 0);
     assert_int_equal(own(w, "f"), 2);
+}
+
+/* ---- verification ---- */
+
+static const char *const numbered[] = {"f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"};
+
+/* What is read is verified then, and what is not keeps its time; nothing else makes a new manifest. */
+static void test_verified(void **state)
+{
+    struct world *w = *state;
+    scan(w);
+    assert_int_equal(w->report.verified, 0); /* there are no objects */
+    put_file(w, "f", "one");
+    put_dir(w, "d");
+    put_file(w, "d/g", "two");
+    assert_int_equal(symlinkat("f", w->fd, "link"), 0);
+    w->verified = 1000;
+    scan(w);
+    assert_int_equal(get(w, "f")->place.verified, 1000);
+    assert_int_equal(get(w, "d/g")->place.verified, 1000);
+    assert_int_equal(get(w, "link")->place.verified, 0);
+    assert_int_equal(w->report.verified, 1000);
+    w->verified = 2000;
+    scan_quiet(w);
+    put_file(w, "f", "another");
+    scan(w);
+    assert_int_equal(get(w, "f")->place.verified, 2000);
+    assert_int_equal(get(w, "d/g")->place.verified, 1000);
+    assert_int_equal(w->report.verified, 1000);
+    assert_int_equal(renameat(w->fd, "d", w->fd, "e"), 0); /* its content is known by its place */
+    scan(w);
+    assert_int_equal(w->report.hashed, 0);
+    assert_int_equal(get(w, "e/g")->place.verified, 1000);
+    w->checksum = true;
+    w->verified = 3000;
+    scan(w);
+    assert_true(w->report.changed);
+    assert_int_equal(w->report.verified, 3000);
+    assert_int_equal(get(w, "e/g")->place.verified, 3000);
+    get(w, "f")->place.verified = 0;
+    rerecord(w);
+    w->checksum = false;
+    scan_quiet(w);
+    assert_int_equal(w->report.verified, 0); /* one never was */
+}
+
+/* Parts do not overlap, and all of them together are everything, symlinks too. */
+static void test_scrub_parts(void **state)
+{
+    struct world *w = *state;
+    uint64_t hashed = 0;
+    for (size_t i = 0; i < 10; i++)
+        put_file(w, numbered[i], numbered[i]);
+    w->verified = 1000;
+    scan(w);
+    for (w->parts = 3, w->part = 1; w->part <= w->parts; w->part++) {
+        w->verified = 2000 + w->part;
+        scan(w);
+        assert_true(w->report.hashed < 10);
+        assert_int_equal(w->report.changed, w->report.hashed > 0);
+        hashed += w->report.hashed;
+        assert_int_equal(w->report.verified, w->part < 3 ? 1000 : 2001);
+    }
+    assert_int_equal(hashed, 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_true(get(w, numbered[i])->place.verified > 2000);
+    w->parts = w->part = 0;
+    scan_quiet(w);
+    w->parts = w->part = 1;
+    scan(w);
+    assert_int_equal(w->report.hashed, 10);
+}
+
+/* Only the part that holds it finds damage; it keeps the time at which it was last good. */
+static void test_scrub_finds_damage(void **state)
+{
+    struct world *w = *state;
+    unsigned found = 0;
+    put_file(w, "bad", "good");
+    put_file(w, "fine", "good");
+    w->verified = 1000;
+    scan(w);
+    struct digest was = get(w, "bad")->digest;
+    get(w, "bad")->digest = digest_of("evil", 4); /* so the disk is what lies */
+    rerecord(w);
+    w->no_damage = true;
+    w->verified = 2000;
+    for (w->parts = 4, w->part = 1; w->part <= w->parts; w->part++) {
+        scan(w);
+        found += w->damages > 0 && found == 0;
+        assert_int_equal(w->report.damaged, found);
+        assert_int_equal(w->problems, 0);
+    }
+    assert_int_equal(found, 1);
+    assert_int_equal(get(w, "bad")->flags, ENTRY_DAMAGED);
+    assert_int_equal(get(w, "bad")->place.verified, 1000);
+    assert_int_equal(get(w, "fine")->place.verified, 2000);
+    assert_int_equal(w->report.verified, 1000);
+    /* Back from a disk that lied once: it is a good copy again. */
+    get(w, "bad")->digest = was;
+    rerecord(w);
+    w->parts = w->part = 0;
+    scan(w);
+    assert_int_equal(get(w, "bad")->flags, 0);
+    assert_int_equal(get(w, "bad")->place.verified, 2000);
+    assert_int_equal(w->report.damaged, 0);
+}
+
+/* What a run found damaged and had no time to record stays so until the content is right. */
+static void test_damaged_intent(void **state)
+{
+    struct world *w = *state;
+    put_file(w, "f", "good");
+    scan(w);
+    struct entry flagged;
+    entry_copy(&flagged, get(w, "f"));
+    flagged.path = "f";
+    flagged.digest = digest_of("evil", 4);
+    get(w, "f")->digest = flagged.digest;
+    rerecord(w);
+    flagged.flags = ENTRY_DAMAGED;
+    intend(w, &flagged, true);
+    scan(w);
+    assert_int_equal(w->report.hashed, 1);
+    assert_int_equal(get(w, "f")->flags, ENTRY_DAMAGED);
+    assert_int_equal(own(w, "f"), 1);
+    no_journal(w);
+}
+
+/* All threads together keep to the rate, and say meanwhile that they are alive. */
+static void test_rate(void **state)
+{
+    struct world *w = *state;
+    char *text = mem_alloc(50001);
+    memset(text, 'x', 50000);
+    text[50000] = '\0';
+    for (size_t i = 0; i < 4; i++)
+        put_file(w, numbered[i], text);
+    scan(w);
+    w->parts = w->part = 1;
+    w->rate = 400000;
+    int64_t began = clock_mono_ms();
+    scan(w);
+    int64_t took = clock_mono_ms() - began;
+    assert_int_equal(w->report.hashed, 4);
+    assert_true(took >= 300 && took < 5000); /* half a second, less what may go at once */
+    assert_true(w->ticks > 0);
+    w->rate = 10; /* hours: an end that is asked for does not wait for them */
+    w->stop = ERR_INTERRUPTED;
+    began = clock_mono_ms();
+    assert_int_equal(try_scan(w), ERR_INTERRUPTED);
+    assert_true(clock_mono_ms() - began < 5000);
+    free(text);
 }
 
 static void test_kind_changes(void **state)
@@ -1132,6 +1301,11 @@ int main(void)
         T(test_count_at_its_end),
         T(test_racy),
         T(test_damage),
+        T(test_verified),
+        T(test_scrub_parts),
+        T(test_scrub_finds_damage),
+        T(test_damaged_intent),
+        T(test_rate),
         T(test_kind_changes),
         T(test_renamed_directory),
         T(test_intent_seen_through),
