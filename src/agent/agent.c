@@ -125,10 +125,11 @@ int agent_pump(struct agent *a, bool wait, struct err *e)
     if (sent < 0)
         return sent;
     bool block = wait && !sent;
-    if ((sent && beat(a)) || block || wire_out_waiting(&a->out) >= OUT_ENOUGH) {
+    if ((sent && beat(a)) || block || a->urgent || wire_out_waiting(&a->out) >= OUT_ENOUGH) {
         int rc = agent_flush(a, e);
         if (rc < 0)
             return rc;
+        a->urgent = false;
     }
     int n = await(a, block);
     if (block)
@@ -156,12 +157,13 @@ static int on_progress(void *ctx, uint64_t objects, uint64_t bytes)
 {
     struct agent *a = ctx;
     int64_t now = clock_mono_ms();
-    if (now - a->last_progress < PROGRESS_MS)
-        return 0;
-    a->last_progress = now;
     struct err e;
-    message_put_progress(&a->out, &(struct message_progress){objects, bytes});
-    int rc = agent_flush(a, &e);
+    int rc = 0;
+    if (now - a->last_progress >= PROGRESS_MS) {
+        a->last_progress = now;
+        message_put_progress(&a->out, &(struct message_progress){objects, bytes});
+        rc = agent_flush(a, &e);
+    }
     return rc < 0 ? rc : agent_pump(a, false, &e);
 }
 
@@ -533,8 +535,9 @@ static int serve(struct agent *a, struct err *e)
             message_put_done(&a->out, a->done, a->literal);
             a->told = a->done;
         }
-        /* Others wait for what we send: a long queue of our own must not keep them. */
-        if (rc == 0 && !a->bye && (!a->first || (a->outgoing.n > 0 && ++turns % PUMP_EVERY == 0)))
+        /* Others wait for what we send, and for room for what they send: a long queue of our own must not keep them. */
+        bool others = a->outgoing.n > 0 || a->incoming.n > 0;
+        if (rc == 0 && !a->bye && (!a->first || (others && ++turns % PUMP_EVERY == 0)))
             rc = agent_pump(a, false, e);
     }
     return rc;
@@ -570,6 +573,7 @@ int agent_serve(int in, int out, const struct agent_options *options, struct err
     a->last = &a->first;
     a->last_beat = clock_mono_ms();
     wire_in_init(&a->in, in);
+    wire_in_widen(&a->in);
     a->in.socket = a->in.socket && options->local; /* a socket to some login server passes no descriptors */
     wire_out_init(&a->out, out);
     int rc = serve(a, e);

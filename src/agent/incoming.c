@@ -67,6 +67,7 @@ static struct incoming *open_for(struct agent *a, uint16_t channel, enum reader 
 static void grant(struct incoming *in, uint64_t n)
 {
     in->granted += n;
+    in->agent->urgent = true;
     message_put_number(&in->agent->out, MSG_CREDIT, in->channel, n);
 }
 

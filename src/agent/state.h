@@ -43,6 +43,7 @@ struct agent {
     size_t lents;
     uint64_t seq, done, told;  /* operations begun, final, reported as final */
     uint64_t announced, over;  /* operations received, carried out or failed */
+    bool urgent;               /* among what is to be sent is credit, which somebody may be waiting for */
     bool local;                /* the coordinator is our parent: descriptors can be passed */
     uint64_t window;           /* bytes to which that what we grant a channel may grow */
     uint64_t windows;          /* bytes that we have granted all of them, and that may be out at once */

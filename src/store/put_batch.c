@@ -20,6 +20,7 @@
 #define ITEMS_MAX 2048u
 #define BYTES_MAX (64u << 20)
 #define AGE_MS 1000
+#define TELL_EVERY 32u /* items: who gives us their content goes on meanwhile */
 #define CHANGED "changed during the run; left for the next run"
 #define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
@@ -636,8 +637,11 @@ static int close_batch(struct put_batch *b, struct err *e)
         return rc;
     report(b);
     struct stamp now = clock_now();
-    for (size_t i = 0; i < b->items; i++)
+    for (size_t i = 0; i < b->items; i++) {
         carry_out(b, b->item + i, now);
+        if (i % TELL_EVERY == TELL_EVERY - 1 && (rc = b->a.watch->progress(b->a.watch->ctx, 0, 0)) < 0)
+            return err_set(e, rc, "the run was stopped");
+    }
     bool always = b->a.fsync == STORE_FSYNC_ALWAYS;
     if ((always || (b->a.fsync == STORE_FSYNC_BATCH && b->a.cross)) && (rc = sync_parents(b, always, e)) < 0)
         return rc;

@@ -1,6 +1,7 @@
 #include "wire/frame.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@ static const char magic[8] = "SOSWIRE\n";
 
 #define FILL_BYTES (256u << 10)
 #define NOISE_BYTES 200u /* of what comes instead of a greeting are quoted */
+#define PIPE_BYTES (1 << 20) /* what the kernel allows anybody */
 #define COMPACT_BYTES (256u << 10)
 
 void wire_in_init(struct wire_in *in, int fd)
@@ -18,6 +20,11 @@ void wire_in_init(struct wire_in *in, int fd)
     socklen_t len = sizeof domain;
     *in = (struct wire_in){.fd = fd};
     in->socket = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
+void wire_in_widen(struct wire_in *in)
+{
+    fcntl(in->fd, F_SETPIPE_SZ, PIPE_BYTES);
 }
 
 void wire_in_close(struct wire_in *in)

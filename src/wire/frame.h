@@ -53,6 +53,7 @@ struct wire_in {
 };
 
 void wire_in_init(struct wire_in *in, int fd);
+void wire_in_widen(struct wire_in *in); /* a pipe gets room for more, so that its writer need not wait for us so often */
 void wire_in_close(struct wire_in *in); /* frees the buffer and closes what nobody took */
 /* One read. >0 bytes, 0 end of stream, -1 with errno (EAGAIN on a non-blocking descriptor). */
 ssize_t wire_in_fill(struct wire_in *in);
