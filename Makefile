@@ -26,7 +26,14 @@ FUZZ    = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*
 MAN     = $(wildcard man/*.[1-9])
 TOOL_OBJ = $(BUILD)/obj/contrib/bench-loop.o $(BUILD)/obj/contrib/bench-ssh.o $(BUILD)/obj/tests/tools/proxy.o
 BENCH_TOOLS = $(BUILD)/bench-loop $(BUILD)/bench-ssh $(BUILD)/proxy
-TEST_OBJ = $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
+MODEL_OBJ = $(patsubst %,$(BUILD)/obj/tests/model/%.o,model world acts judge)
+FAULTS_OBJ = $(BUILD)/obj/tests/model/faults.o
+HOOKS_OBJ = $(BUILD)/obj/tests/model/hooks.o $(BUILD)/obj/tests/model/tree.o
+# What agents do under test by way of tests/model/hooks.c.
+HOOKED = agent_serve clock_gettime fstat fstat64 fstatat fstatat64 fsync fdatasync syncfs rename renameat renameat2 \
+    link linkat symlinkat unlink unlinkat mkdir mkdirat fchmod fchmodat futimens utimensat ftruncate ftruncate64 \
+    write pwrite pwrite64 writev openat openat64
+TEST_OBJ = $(MODEL_OBJ) $(FAULTS_OBJ) $(HOOKS_OBJ) $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
 
 all: $(PROGRAM) ## build the program and the library (the default)
 
@@ -66,6 +73,14 @@ $(BUILD)/bench-ssh: $(BUILD)/obj/contrib/bench-ssh.o
 
 $(BUILD)/proxy: $(BUILD)/obj/tests/tools/proxy.o
 	$(LINK) -o $@ $<
+
+$(BUILD)/model $(BUILD)/faults: override LDFLAGS += $(HOOKED:%=-Wl,--wrap=%)
+
+$(BUILD)/model: $(MODEL_OBJ) $(HOOKS_OBJ) $(LIB)
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/faults: $(FAULTS_OBJ) $(HOOKS_OBJ) $(LIB)
+	$(LINK) -o $@ $^ $(LIBS)
 
 # Kept, so that a test is only linked again when the library changed.
 .SECONDARY: $(TEST_OBJ) $(REPLAY) $(TOOL_OBJ)

@@ -1,0 +1,490 @@
+#include "world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "hooks.h"
+#include "tree.h"
+
+/* ---- small things ---- */
+
+bool known_has(const struct known *k, int event)
+{
+    return event >= 0 && k->bit[event / 64] >> (event % 64) & 1;
+}
+
+void known_add(struct known *k, int event)
+{
+    k->bit[event / 64] |= (uint64_t)1 << (event % 64);
+}
+
+void known_join(struct known *k, const struct known *other)
+{
+    for (size_t i = 0; i < WORLD_EVENTS / 64; i++)
+        k->bit[i] |= other->bit[i];
+}
+
+bool known_within(const struct known *k, const struct known *other)
+{
+    uint64_t beyond = 0;
+    for (size_t i = 0; i < WORLD_EVENTS / 64; i++)
+        beyond |= k->bit[i] & ~other->bit[i];
+    return beyond == 0;
+}
+
+int world_parent(int path)
+{
+    return path / 3 - 1;
+}
+
+char *world_path(int path, char out[64])
+{
+    static const char names[WORLD_NAMES] = "abd";
+    char up[64];
+    if (path < 3)
+        snprintf(out, 64, "%c", names[path]);
+    else
+        snprintf(out, 64, "%.50s/%c", world_path(world_parent(path), up), names[path % 3]);
+    return out;
+}
+
+int world_path_of(const char *text)
+{
+    char at[64];
+    for (int p = 0; p < (int)WORLD_PATHS; p++)
+        if (strcmp(world_path(p, at), text) == 0)
+            return p;
+    return -1;
+}
+
+char *world_root(const struct world *w, unsigned m, char out[512])
+{
+    snprintf(out, 512, "%s/m%u%s", w->base, m, w->away[m] ? ".away" : "");
+    return out;
+}
+
+void world_fail(struct world *w, const char *fmt, ...)
+{
+    va_list ap;
+    if (w->failure[0])
+        return;
+    va_start(ap, fmt);
+    vsnprintf(w->failure, sizeof w->failure, fmt, ap);
+    va_end(ap);
+}
+
+void world_say(struct world *w, const char *fmt, ...)
+{
+    char text[1200];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    buf_put(&w->log, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+int world_event(struct world *w, int content)
+{
+    if (w->events == WORLD_EVENTS)
+        abort();
+    w->event_content[w->events] = content;
+    return (int)w->events++;
+}
+
+int world_content(struct world *w, const struct digest *d, const char *label)
+{
+    for (size_t i = 0; i < w->contents; i++)
+        if (digest_same(&w->content[i].digest, d))
+            return (int)i;
+    if (!label)
+        return -1;
+    if (w->contents == WORLD_CONTENTS)
+        abort();
+    w->content[w->contents].digest = *d;
+    snprintf(w->content[w->contents].label, sizeof w->content[0].label, "%s", label);
+    return (int)w->contents++;
+}
+
+/* ---- a run ---- */
+
+struct plan_of_run {
+    unsigned named;       /* mask of members on the command line */
+    unsigned took_part;   /* of these: can be reached */
+    unsigned order[WORLD_MEMBERS], n;
+    bool dry, checksum, through, sandbox;
+    enum { CUT_NOT, CUT_AGENT, CUT_RUN, CUT_TURN, CUT_ASKED } cut;
+    unsigned cut_at, victim;
+    unsigned jump;        /* seconds until it begins */
+};
+
+struct listener {
+    struct run_result *r;
+    const struct plan_of_run *p;
+    unsigned asked;
+    struct world *w;
+};
+
+static void on_action(void *ctx, const struct sos_action *a)
+{
+    struct listener *l = ctx;
+    l->r->actions++;
+    if (l->w->verbose)
+        world_say(l->w, "        %s %s: %s -> %s, %s\n", a->action, a->path, a->from ? a->from : "-", a->to, a->reason);
+}
+
+static void on_trouble(void *ctx, const struct sos_trouble *t)
+{
+    struct listener *l = ctx;
+    if (t->error && !l->r->trouble[0])
+        snprintf(l->r->trouble, sizeof l->r->trouble, "%s: %s: %s", t->member ? t->member : "the group",
+                 t->path ? t->path : "", t->message);
+    if (l->w->verbose)
+        world_say(l->w, "        %s: %s %s: %s\n", t->error ? "error" : "note", t->member ? t->member : "",
+                  t->path ? t->path : "", t->message);
+}
+
+static bool on_turn(void *ctx)
+{
+    struct listener *l = ctx;
+    bool now = ++l->asked == l->p->cut_at;
+    if (now && l->p->cut == CUT_TURN)
+        raise(SIGKILL);
+    return l->p->cut == CUT_ASKED && l->asked >= l->p->cut_at;
+}
+
+/* The options for what worlds are switched to (enum world_switch) go here. */
+static void set_options(const struct world *w, const struct plan_of_run *p, struct sos_options *o)
+{
+    sos_options_init(o);
+    o->dry_run = p->dry;
+    o->checksum = p->checksum;
+    o->through = p->through;
+    o->no_sandbox = !p->sandbox;
+    o->fsync = SOS_FSYNC_NONE;
+    o->threads = 1;
+    o->no_cache = true;
+    o->timeout = 60;
+    (void)w->switches;
+}
+
+static void drive(struct world *w, const struct plan_of_run *p, struct run_result *r)
+{
+    char root[WORLD_MEMBERS][512], *member[WORLD_MEMBERS];
+    struct sos_error error;
+    struct sos_options o;
+    struct listener l = {r, p, 0, w};
+    const struct sos_callbacks c = {&l, on_action, on_trouble, NULL, NULL, on_turn};
+    for (unsigned i = 0; i < p->n; i++) {
+        snprintf(root[i], sizeof root[i], "%s/m%u", w->base, p->order[i]);
+        member[i] = root[i];
+    }
+    struct sos_groups *g = sos_groups_of(member, p->n, &error);
+    set_options(w, p, &o);
+    if (!g)
+        world_fail(w, "no group: %s", error.message);
+    else
+        r->status = sos_sync(g, 0, &o, &c);
+    sos_groups_free(g);
+}
+
+/* In a process of its own, which something will kill, maybe. All that it leaves behind become our children. */
+static void drive_apart(struct world *w, const struct plan_of_run *p, struct run_result *r)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid < 0) {
+        world_fail(w, "fork: %s", strerror(errno));
+        return;
+    }
+    if (pid == 0) {
+        drive(w, p, r);
+        _exit(w->failure[0] ? 99 : (int)r->status);
+    }
+    for (pid_t at; (at = waitpid(-1, &status, 0)) > 0 || errno == EINTR;)
+        if (at == pid) {
+            r->killed = WIFSIGNALED(status);
+            r->status = WIFEXITED(status) ? (enum sos_status)WEXITSTATUS(status) : SOS_FAILED;
+            if (r->killed && WTERMSIG(status) != SIGKILL)
+                world_fail(w, "the run crashed with signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        }
+}
+
+static void draw_run(const struct world *w, uint64_t arg, struct plan_of_run *p)
+{
+    static const unsigned jumps[] = {0, 0, 1, 4, 60, 60, 3600, 86400};
+    *p = (struct plan_of_run){.named = (unsigned)(arg & 31) | (unsigned)(arg >> 5 & arg >> 10 & 31)};
+    if (arg >> 15 & 1)
+        p->named = 31;
+    p->named &= (1u << w->members) - 1;
+    unsigned turn = (unsigned)(arg >> 16 & 7) % w->members;
+    bool back = arg >> 19 & 1;
+    for (unsigned i = 0; i < w->members; i++) {
+        unsigned m = (back ? w->members - 1 - i + turn : i + turn) % w->members;
+        if (p->named >> m & 1)
+            p->order[p->n++] = m;
+    }
+    p->dry = (arg >> 20 & 7) == 0;
+    p->checksum = (arg >> 23 & 7) == 0;
+    p->through = (arg >> 26 & 3) == 0;
+    p->sandbox = (arg >> 28 & 15) == 0;
+    if ((arg >> 32 & 3) == 0 && !p->dry) {
+        p->cut = CUT_AGENT + (unsigned)(arg >> 34 & 3) % 4;
+        unsigned span = p->cut == CUT_AGENT || p->cut == CUT_RUN ? 60 : 40;
+        p->cut_at = 1 + (unsigned)(arg >> 36 & 255) % (1 + (unsigned)(arg >> 44 & 63) % span);
+        p->sandbox &= p->cut != CUT_RUN; /* which keeps an agent from killing anybody */
+        p->victim = p->n ? p->order[(arg >> 50 & 7) % p->n] : 0;
+    }
+    p->jump = jumps[arg >> 53 & 7];
+}
+
+/*
+ * Who is away is named only where somebody reachable is certain to miss it: else the run would begin a new store in its
+ * place, as it should. false: too few are left.
+ */
+static bool choose_members(const struct world *w, struct plan_of_run *p)
+{
+    unsigned n = 0, reached = 0;
+    for (unsigned i = 0; i < p->n; i++)
+        reached |= w->away[p->order[i]] ? 0 : 1u << p->order[i];
+    for (unsigned i = 0; i < p->n; i++) {
+        unsigned m = p->order[i];
+        bool missed = false;
+        for (unsigned q = 0; q < w->members; q++)
+            missed |= (reached >> q & 1) && w->met[q][m];
+        if (!w->away[m] || missed)
+            p->order[n++] = m;
+        else
+            p->named &= ~(1u << m);
+    }
+    p->n = n;
+    p->took_part = reached;
+    return __builtin_popcount(reached) >= 2;
+}
+
+static void snapshots(const struct world *w, struct digest out[WORLD_MEMBERS])
+{
+    char root[512];
+    for (unsigned m = 0; m < w->members; m++)
+        out[m] = tree_snapshot(world_root(w, m, root));
+}
+
+static void check_untouched(struct world *w, const struct digest before[WORLD_MEMBERS], unsigned mask, const char *why)
+{
+    char root[512];
+    for (unsigned m = 0; m < w->members; m++)
+        if (mask >> m & 1) {
+            struct digest now = tree_snapshot(world_root(w, m, root));
+            if (!digest_same(&now, &before[m]))
+                world_fail(w, "m%u was changed though %s", m, why);
+        }
+}
+
+static void say_run(struct world *w, const struct plan_of_run *p, const struct run_result *r)
+{
+    static const char *const cuts[] = {"", ", an agent killed", ", killed by an agent's call", ", killed in a turn",
+                                       ", interrupted"};
+    world_say(w, "    run over");
+    for (unsigned i = 0; i < p->n; i++)
+        world_say(w, " m%u%s", p->order[i], w->away[p->order[i]] ? "(away)" : "");
+    world_say(w, "%s%s%s%s", p->dry ? ", dry" : "", p->checksum ? ", --checksum" : "", p->through ? ", --through" : "",
+              cuts[p->cut]);
+    if (p->cut == CUT_AGENT || p->cut == CUT_RUN)
+        world_say(w, " (m%u)", p->victim);
+    if (p->cut)
+        world_say(w, " at %u", p->cut_at);
+    if (r->killed)
+        world_say(w, ": killed\n");
+    else
+        world_say(w, ": status %d%s%s\n", (int)r->status, r->trouble[0] ? ", " : "", r->trouble);
+}
+
+static void judge(struct world *w, const struct plan_of_run *p, struct run_result *r)
+{
+    struct look (*before)[WORLD_PATHS] = mem_alloc(sizeof w->look);
+    bool *present = mem_alloc(sizeof w->present);
+    memcpy(before, w->look, sizeof w->look);
+    memcpy(present, w->present, sizeof w->present);
+    r->took_part = p->took_part;
+    r->dry = p->dry;
+    judge_look(w);
+    judge_run(w, (const struct look (*)[WORLD_PATHS])before, present, r);
+    free(before);
+    free(present);
+}
+
+static void run(struct world *w, const struct plan_of_run *p, struct run_result *r)
+{
+    struct digest before[WORLD_MEMBERS];
+    *r = (struct run_result){.cut = p->cut != CUT_NOT};
+    hooks_jump(p->jump);
+    judge_look(w);
+    snapshots(w, before);
+    if (p->cut == CUT_AGENT || p->cut == CUT_RUN) {
+        hooks_agent[p->victim].fault = p->cut == CUT_AGENT ? HOOKS_KILL : HOOKS_KILL_RUN;
+        hooks_agent[p->victim].at = p->cut_at;
+    }
+    hooks_reset_calls();
+    if (p->cut && p->cut != CUT_ASKED)
+        drive_apart(w, p, r);
+    else
+        drive(w, p, r);
+    hooks_agent[p->victim].fault = HOOKS_NONE;
+    say_run(w, p, r);
+    unsigned all = (1u << w->members) - 1;
+    check_untouched(w, before, p->dry ? all : all & ~p->took_part, p->dry ? "the run was dry" : "it took no part");
+    judge(w, p, r);
+    w->counts.runs++;
+    w->counts.dry += p->dry;
+    w->counts.killed += r->killed;
+    w->counts.actions += p->dry ? 0 : r->actions;
+    bool whole = !p->dry && !r->killed && !r->cut && (r->status == SOS_OK || r->status == SOS_GUARD);
+    for (unsigned a = 0; whole && a < w->members; a++)
+        for (unsigned b = 0; b < w->members; b++)
+            w->met[a][b] |= (p->took_part >> a & 1) && (p->took_part >> b & 1);
+}
+
+/* ---- the end ---- */
+
+static bool any_doubt(const struct world *w)
+{
+    for (int p = 0; p < (int)WORLD_PATHS; p++)
+        if (judge_doubtful(w, p))
+            return true;
+    return false;
+}
+
+static bool any_damage(const struct world *w)
+{
+    for (unsigned m = 0; m < w->members; m++)
+        for (int p = 0; p < (int)WORLD_PATHS; p++)
+            if (w->copy[m][p].damaged)
+                return true;
+    return false;
+}
+
+/*
+ * All are there; one full run, then one that finds nothing to do. Damage takes --checksum to be found; that there was
+ * some is trouble of that run, even where it was healed.
+ */
+static void finish(struct world *w)
+{
+    struct plan_of_run p = {.named = (1u << w->members) - 1, .checksum = true, .jump = 3600};
+    struct run_result r;
+    for (unsigned m = 0; m < w->members; m++)
+        acts_put_back(w, m);
+    for (unsigned m = 0; m < w->members; m++)
+        p.order[p.n++] = m;
+    choose_members(w, &p);
+    world_say(w, "  at the end\n");
+    judge_look(w);
+    bool doubt = any_doubt(w), damage = any_damage(w);
+    run(w, &p, &r);
+    if (r.status != SOS_OK && !doubt && !damage)
+        world_fail(w, "the final run ended with status %d: %s", (int)r.status, r.trouble);
+    judge_equal(w, p.took_part);
+    p.checksum = false;
+    if (!w->failure[0])
+        run(w, &p, &r);
+    if (!doubt && (r.status != SOS_OK || r.actions > 0))
+        world_fail(w, "a second run had %llu actions and status %d: %s", (unsigned long long)r.actions, (int)r.status,
+                   r.trouble);
+    judge_equal(w, p.took_part);
+}
+
+/* ---- a world ---- */
+
+void world_op_text(const struct world *w, const struct op *op, char *out, size_t size)
+{
+    static const char *const names[OP_KINDS] = {"edits", "makes a symlink", "makes a directory", "deletes", "chmods",
+                                                "touches", "renames", "damages", "goes away", "is back", "run"};
+    char path[64], other[64];
+    if (op->kind == OP_RENAME)
+        snprintf(out, size, "m%u renames %s to %s", op->member, world_path(op->path, path), world_path(op->other, other));
+    else if (op->kind == OP_AWAY || op->kind == OP_BACK)
+        snprintf(out, size, "m%u %s", op->member, names[op->kind]);
+    else
+        snprintf(out, size, "m%u %s %s", op->member, names[op->kind], world_path(op->path, path));
+    struct look l = w->look[op->member][op->path];
+    size_t n = strlen(out);
+    if ((op->kind == OP_EDIT || op->kind == OP_LINK || op->kind == OP_DAMAGE) && l.content >= 0 && n < size)
+        snprintf(out + n, size - n, ": %s, %lld.%09u", w->content[l.content].label, (long long)l.mtime.sec, l.mtime.nsec);
+}
+
+void world_init(struct world *w, uint64_t seed, const char *base, size_t ops)
+{
+    *w = (struct world){.seed = seed, .base = base, .switches = WORLD_BUILT};
+    hooks_init(base);
+    acts_draw(w, ops);
+    for (unsigned m = 0; m < w->members; m++)
+        for (int p = 0; p < (int)WORLD_PATHS; p++)
+            w->copy[m][p].event = -1;
+}
+
+/* Something that is never touched, so that no store comes up empty, which is a guard's business. */
+static void make_stores(struct world *w)
+{
+    char root[512], file[560];
+    for (unsigned m = 0; m < w->members; m++) {
+        world_root(w, m, root);
+        snprintf(file, sizeof file, "%s/keep", root);
+        int fd = mkdir(root, 0755) == 0 ? open(file, O_WRONLY | O_CREAT | O_EXCL, 0644) : -1;
+        const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+        if (fd < 0 || write(fd, "keep", 4) != 4 || futimens(fd, times) < 0)
+            world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+        close(fd);
+        snprintf(hooks_agent[m].root, sizeof hooks_agent[m].root, "%s", root);
+        world_say(w, "  m%u: clock %+lld s\n", m, (long long)hooks_agent[m].ahead);
+    }
+    struct digest d = tree_digest(false, "keep", 4);
+    world_content(w, &d, "keep");
+}
+
+static void play_op(struct world *w, size_t i)
+{
+    char text[300];
+    const struct op *op = &w->op[i];
+    struct plan_of_run p;
+    struct run_result r;
+    if (op->kind == OP_RUN) {
+        draw_run(w, op->arg, &p);
+        if (!choose_members(w, &p))
+            return;
+        world_say(w, "  %zu:\n", i);
+        run(w, &p, &r);
+        return;
+    }
+    if (!acts_do(w, op))
+        return;
+    judge_look_at(w, op->member);
+    world_op_text(w, op, text, sizeof text);
+    world_say(w, "  %zu: %s\n", i, text);
+}
+
+bool world_play(struct world *w)
+{
+    char root[512];
+    make_stores(w);
+    judge_look(w);
+    for (size_t i = 0; i < w->ops && !w->failure[0]; i++)
+        if (w->keep[i])
+            play_op(w, i);
+    if (!w->failure[0])
+        finish(w);
+    for (unsigned m = 0; m < w->members; m++)
+        tree_remove(world_root(w, m, root));
+    return !w->failure[0];
+}
+
+void world_free(struct world *w)
+{
+    buf_free(&w->log);
+}
