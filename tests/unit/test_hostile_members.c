@@ -267,7 +267,8 @@ static struct frame fake_await(struct fake *f, uint8_t type)
 
 static void fake_opened(struct fake *f)
 {
-    struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT, .caps = 7, .group = "", .id = fake_id};
+    struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT | OPENED_MARKED, .caps = 7, .group = "g",
+                               .group_len = 1, .id = fake_id};
     fake_await(f, MSG_OPEN);
     message_put_opened(&f->out, &m, NULL);
 }
