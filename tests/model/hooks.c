@@ -27,7 +27,8 @@ static struct {
     struct shared {
         atomic_uint_least64_t calls[HOOKS_AGENTS];
         char name[32];
-    } *shared;                /* with the processes that were forked */
+    } *shared;                /* with the agents that are forked */
+    pid_t owner;              /* whose agents */
     bool coarse;              /* two changes one after the other may have one ctime here */
     size_t jumps, hidden;
     struct jump { int64_t from, add; } jump[JUMPS]; /* real nanoseconds; nanoseconds */
@@ -154,8 +155,9 @@ void hooks_init(const char *dir)
 {
     the.jumps = the.hidden = 0;
     memset(hooks_agent, 0, sizeof hooks_agent);
-    if (the.shared)
+    if (the.shared && the.owner == getpid())
         return;
+    the.owner = getpid();
     the.shared = mmap(NULL, sizeof *the.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (the.shared == MAP_FAILED)
         abort();

@@ -247,7 +247,7 @@ static void judge_member(const struct row *r, unsigned m, const struct copy *cop
         all[i] = &copies[i];
     int h = from ? latest_of(all, from) : (int)m;
     /* It came without a record that says so, maybe: what is made of it next follows for certain only what was there before. */
-    struct known sure = copies[m].sure;
+    struct known sure = copies[m].kind == KIND_NONE ? (struct known){{0}} : copies[m].sure;
     *c = (struct copy){is->kind, false, has_content(is) ? copies[h].event : -1, sure, *maybe};
 }
 

@@ -81,7 +81,15 @@ void tree_visit(const char *top, const char *below, tree_fn *fn, void *ctx)
 
 /* ---- snapshots ---- */
 
-/* Each object is digested by itself and these are added up: the order of a directory means nothing. */
+/* Each object is digested by itself and these are added up: the order of a directory means nothing. Takes the line. */
+static void add_line(struct digest *sum, char *line)
+{
+    struct digest one = digest_of(line, strlen(line));
+    for (size_t i = 0; i < DIGEST_LEN; i++)
+        sum->b[i] = (uint8_t)(sum->b[i] + one.b[i]);
+    free(line);
+}
+
 static void add_object(void *ctx, const struct tree_object *o)
 {
     struct digest *sum = ctx;
@@ -90,16 +98,29 @@ static void add_object(void *ctx, const struct tree_object *o)
                             (uintmax_t)st->st_ino, (uintmax_t)st->st_nlink, (intmax_t)st->st_size,
                             (intmax_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (intmax_t)st->st_ctim.tv_sec,
                             st->st_ctim.tv_nsec, (uintmax_t)digest_word(&o->digest));
-    struct digest one = digest_of(line, strlen(line));
-    for (size_t i = 0; i < DIGEST_LEN; i++)
-        sum->b[i] = (uint8_t)(sum->b[i] + one.b[i]);
-    free(line);
+    add_line(sum, line);
 }
 
 struct digest tree_snapshot(const char *top)
 {
     struct digest sum = {{0}};
     visit(top, "", true, add_object, &sum);
+    return sum;
+}
+
+static void add_held(void *ctx, const struct tree_object *o)
+{
+    const struct stat *st = o->st;
+    bool dir = S_ISDIR(st->st_mode);
+    char hex[2 * DIGEST_LEN + 1];
+    add_line(ctx, mem_printf("%s %o %jd.%09ld %s", o->path, (unsigned)st->st_mode, dir ? 0 : (intmax_t)st->st_mtim.tv_sec,
+                             dir ? 0 : st->st_mtim.tv_nsec, dir ? "" : digest_hex(hex, &o->digest)));
+}
+
+struct digest tree_objects(const char *top)
+{
+    struct digest sum = {{0}};
+    visit(top, "", false, add_held, &sum);
     return sum;
 }
 

@@ -23,6 +23,9 @@ void tree_visit(const char *top, const char *below, tree_fn *fn, void *ctx);
 /* Over everything below top with all that stat tells but atime, .sos-sync included: equal when nothing was changed. */
 struct digest tree_snapshot(const char *top);
 
+/* Over the objects alone: kinds, modes, contents, times of all but directories. Equal for stores that hold the same. */
+struct digest tree_objects(const char *top);
+
 void tree_remove(const char *path); /* it and all below it, if it is there */
 
 /* Something below top that a run uses only while it works, in out; false: there is none. */

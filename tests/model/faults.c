@@ -1,0 +1,499 @@
+/*
+ * Every call by which an agent changes something fails once, and is once the point of a kill: of the agent, and of the
+ * whole run. After each of these a normal run must bring the members into step, and no content may be lost.
+ *
+ * A case is written way,agent,fault,call. TAP, a test for each case.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "hooks.h"
+#include "sos-sync.h"
+#include "tree.h"
+
+#define MEMBERS 3u
+#define CASE_SECONDS 60u /* then it hangs */
+#define CONTENTS 400u
+#define LARGE ((size_t)5 << 20)
+#define OLD ((int64_t)1700000000)
+
+/* Ways in which content comes and is made to stay. */
+static const struct way {
+    const char *name;
+    bool through;
+    enum sos_fsync fsync;
+} ways[] = {
+    {"direct", false, SOS_FSYNC_BATCH},
+    {"through", true, SOS_FSYNC_BATCH},
+    {"always", false, SOS_FSYNC_ALWAYS},
+};
+#define WAYS (sizeof ways / sizeof ways[0])
+
+static const struct {
+    const char *name;
+    enum hooks_fault fault;
+} faults[] = {{"EIO", HOOKS_EIO}, {"ENOSPC", HOOKS_ENOSPC}, {"kill", HOOKS_KILL}, {"kill-run", HOOKS_KILL_RUN}};
+#define FAULTS (sizeof faults / sizeof faults[0])
+
+struct one {
+    unsigned way, agent, fault;
+    uint64_t call; /* from 1 */
+};
+
+struct test {
+    const char *base;
+    struct one one;
+    char failure[1500];
+    char told[600]; /* the first trouble of the last run */
+    uint64_t actions;
+    bool crashed;   /* an agent did */
+    size_t contents;
+    struct digest content[CONTENTS];
+};
+
+static void fail(struct test *t, const char *what)
+{
+    if (!t->failure[0])
+        snprintf(t->failure, sizeof t->failure, "%s%s%s", what, t->told[0] ? ": " : "", t->told);
+}
+
+/* ---- the world ---- */
+
+static char *at(const struct test *t, unsigned m, const char *path, char out[600])
+{
+    snprintf(out, 600, "%s/%c%s%s", t->base, 'a' + (int)m, path[0] ? "/" : "", path);
+    return out;
+}
+
+static void set_time(const char *file, int64_t mtime)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime}};
+    if (utimensat(AT_FDCWD, file, times, AT_SYMLINK_NOFOLLOW) < 0)
+        abort();
+}
+
+/* size bytes that begin with text. */
+static void put(const struct test *t, unsigned m, const char *path, const char *text, size_t size, int64_t mtime)
+{
+    char file[600];
+    size_t n = strlen(text);
+    char *p = mem_alloc(size > n ? size : n);
+    for (size_t i = n; i < size; i++)
+        p[i] = (char)(i * 2654435761u >> 13);
+    memcpy(p, text, n);
+    int fd = open(at(t, m, path, file), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (fd < 0 || write(fd, p, size > n ? size : n) < 0)
+        abort();
+    close(fd);
+    set_time(file, mtime);
+    free(p);
+}
+
+static void make_dir(const struct test *t, unsigned m, const char *path)
+{
+    char file[600];
+    if (mkdir(at(t, m, path, file), 0755) < 0)
+        abort();
+}
+
+static void make_link(const struct test *t, unsigned m, const char *path, const char *target, int64_t mtime)
+{
+    char file[600];
+    unlink(at(t, m, path, file));
+    if (symlink(target, file) < 0)
+        abort();
+    set_time(file, mtime);
+}
+
+static void begin_world(const struct test *t)
+{
+    for (unsigned m = 0; m < MEMBERS; m++)
+        make_dir(t, m, "");
+    make_dir(t, 0, "d0");
+    make_dir(t, 0, "d1");
+    make_dir(t, 0, "empty");
+    put(t, 0, "d0/f1", "first", 0, OLD);
+    put(t, 0, "d0/f2", "second", 3000, OLD);
+    put(t, 0, "d1/f3", "third", 0, OLD);
+    put(t, 0, "d1/gone", "to be missing at c", 0, OLD);
+    put(t, 0, "fight", "before", 0, OLD);
+    put(t, 0, "mode", "mode", 0, OLD);
+    put(t, 0, "time", "time", 0, OLD);
+    put(t, 0, "to-dir", "to be a directory", 0, OLD);
+    put(t, 0, "to-link", "to be a symlink", 0, OLD);
+    put(t, 0, "small", "small", 100, OLD);
+    put(t, 0, "big", "big", 300000, OLD);
+    make_link(t, 0, "link", "there", OLD);
+}
+
+static void change_world(const struct test *t)
+{
+    char file[600], other[600];
+    put(t, 0, "d1/new1", "new 1", 0, OLD + 10);
+    put(t, 0, "d1/new2", "new 2", 20000, OLD + 10);
+    put(t, 0, "large", "large", ways[t->one.way].through ? LARGE : 200000, OLD + 10);
+    put(t, 0, "small", "other", 100, OLD + 10);
+    put(t, 0, "fight", "by a", 0, OLD + 20);
+    put(t, 1, "fight", "by b", 0, OLD + 30);
+    put(t, 1, "big", "bigger", 300100, OLD + 10);
+    if (rename(at(t, 1, "d0", file), at(t, 1, "moved", other)) < 0 || unlink(at(t, 2, "d1/gone", file)) < 0 ||
+        unlink(at(t, 2, "to-dir", file)) < 0 || chmod(at(t, 2, "mode", file), 0600) < 0 ||
+        rmdir(at(t, 2, "empty", file)) < 0)
+        abort();
+    set_time(at(t, 1, "time", file), OLD + 5);
+    make_dir(t, 2, "deep");
+    make_dir(t, 2, "deep/er");
+    put(t, 2, "deep/er/x", "x", 0, OLD);
+    make_dir(t, 2, "to-dir");
+    put(t, 2, "to-dir/y", "y", 0, OLD);
+    put(t, 2, "empty", "no longer a directory", 0, OLD);
+    make_link(t, 2, "to-link", "elsewhere", OLD + 10);
+    make_link(t, 0, "link", "here", OLD + 10);
+}
+
+static void end_world(const struct test *t)
+{
+    char file[600];
+    for (unsigned m = 0; m < MEMBERS; m++)
+        tree_remove(at(t, m, "", file));
+}
+
+/* ---- runs ---- */
+
+static void on_action(void *ctx, const struct sos_action *a)
+{
+    (void)a;
+    ((struct test *)ctx)->actions++;
+}
+
+static void on_trouble(void *ctx, const struct sos_trouble *trouble)
+{
+    struct test *t = ctx;
+    if (trouble->error && !t->told[0])
+        snprintf(t->told, sizeof t->told, "%s: %s", trouble->path ? trouble->path : "", trouble->message);
+    if (strstr(trouble->message, "killed by signal") && faults[t->one.fault].fault != HOOKS_KILL)
+        t->crashed = true;
+}
+
+static enum sos_status drive(struct test *t)
+{
+    char root[MEMBERS][600], *member[MEMBERS];
+    struct sos_options o;
+    struct sos_error error;
+    const struct sos_callbacks c = {.ctx = t, .action = on_action, .trouble = on_trouble};
+    sos_options_init(&o);
+    o.through = ways[t->one.way].through;
+    o.fsync = ways[t->one.way].fsync;
+    o.no_sandbox = true; /* it would keep an agent from killing the run */
+    o.no_cache = true;
+    o.threads = 1;
+    for (unsigned m = 0; m < MEMBERS; m++)
+        member[m] = at(t, m, "", root[m]);
+    struct sos_groups *g = sos_groups_of(member, MEMBERS, &error);
+    if (!g)
+        abort();
+    t->told[0] = '\0';
+    t->actions = 0;
+    enum sos_status status = sos_sync(g, 0, &o, &c);
+    sos_groups_free(g);
+    return status;
+}
+
+/* In a process of its own; whatever it leaves behind becomes our child. */
+static void drive_apart(struct test *t)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        drive(t);
+        _exit(t->crashed ? 99 : 0);
+    }
+    for (pid_t got; (got = waitpid(-1, &status, 0)) > 0 || errno == EINTR;) {
+        if (got != pid)
+            continue;
+        if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+            fail(t, "the run crashed");
+        else if (WIFEXITED(status) && WEXITSTATUS(status) == 99)
+            fail(t, "an agent crashed");
+        else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+            fail(t, "the run ended badly");
+    }
+}
+
+/* ---- what is kept ---- */
+
+static void add_content(void *ctx, const struct tree_object *o)
+{
+    struct test *t = ctx;
+    if (S_ISDIR(o->st->st_mode))
+        return;
+    if (t->contents == CONTENTS)
+        abort();
+    t->content[t->contents++] = o->digest;
+}
+
+static void collect(struct test *t, bool trash)
+{
+    char file[600];
+    t->contents = 0;
+    for (unsigned m = 0; m < MEMBERS; m++) {
+        tree_visit(at(t, m, "", file), "", add_content, t);
+        if (trash)
+            tree_visit(file, ".sos-sync/trash", add_content, t);
+    }
+}
+
+static bool holds(const struct test *t, const struct digest *d)
+{
+    for (size_t i = 0; i < t->contents; i++)
+        if (digest_same(&t->content[i], d))
+            return true;
+    return false;
+}
+
+static void check_members(struct test *t)
+{
+    char file[600], left[256], text[400];
+    struct digest first = tree_objects(at(t, 0, "", file));
+    for (unsigned m = 0; m < MEMBERS; m++) {
+        struct digest d = tree_objects(at(t, m, "", file));
+        if (!digest_same(&d, &first))
+            fail(t, "the members differ");
+        if (tree_leftover(file, left, sizeof left)) {
+            snprintf(text, sizeof text, "%c/%s was left behind", 'a' + (int)m, left);
+            fail(t, text);
+        }
+    }
+}
+
+/* ---- a case ---- */
+
+static void set_fault(const struct one *one)
+{
+    memset(hooks_agent, 0, sizeof hooks_agent);
+    if (!one)
+        return;
+    hooks_agent[one->agent].fault = faults[one->fault].fault;
+    hooks_agent[one->agent].at = one->call;
+}
+
+static void name_agents(const struct test *t)
+{
+    char file[600];
+    for (unsigned m = 0; m < MEMBERS; m++)
+        snprintf(hooks_agent[m].root, sizeof hooks_agent[m].root, "%.500s", at(t, m, "", file));
+}
+
+static void prepare(struct test *t)
+{
+    hooks_init(t->base);
+    begin_world(t);
+    name_agents(t);
+    if (drive(t) != SOS_OK)
+        fail(t, "the first run failed");
+    hooks_jump(60);
+    change_world(t);
+    hooks_jump(60);
+}
+
+/* How many calls there are to fail, for each agent. */
+static void count_calls(struct test *t, uint64_t calls[MEMBERS])
+{
+    prepare(t);
+    name_agents(t);
+    hooks_reset_calls();
+    if (drive(t) != SOS_OK)
+        fail(t, "a run without a fault failed");
+    for (unsigned m = 0; m < MEMBERS; m++)
+        calls[m] = hooks_calls(m);
+    check_members(t);
+    end_world(t);
+}
+
+static void check_after(struct test *t)
+{
+    set_fault(NULL);
+    hooks_jump(60);
+    if (drive(t) != SOS_OK)
+        fail(t, "the next run failed");
+    check_members(t);
+    if (drive(t) != SOS_OK || t->actions > 0)
+        fail(t, "the run after the next had something to do");
+}
+
+static void run_case(struct test *t, bool *came, char call[32])
+{
+    struct digest before[CONTENTS];
+    alarm(CASE_SECONDS);
+    t->failure[0] = '\0';
+    t->crashed = false;
+    prepare(t);
+    collect(t, true);
+    size_t n = t->contents;
+    memcpy(before, t->content, n * sizeof before[0]);
+    set_fault(&t->one);
+    name_agents(t);
+    hooks_reset_calls();
+    drive_apart(t);
+    *came = hooks_call_name()[0] != '\0';
+    snprintf(call, 32, "%s", hooks_call_name());
+    check_after(t);
+    collect(t, true);
+    for (size_t i = 0; i < n; i++)
+        if (!holds(t, &before[i]))
+            fail(t, "a content was lost");
+    end_world(t);
+    alarm(0);
+}
+
+static bool report_case(struct test *t, unsigned number, const char *name)
+{
+    bool came;
+    char call[32];
+    const struct one *o = &t->one;
+    run_case(t, &came, call);
+    printf("%sok %u - %s,%c,%s,%llu %s%s\n", t->failure[0] ? "not " : "", number, ways[o->way].name, 'a' + (int)o->agent,
+           faults[o->fault].name, (unsigned long long)o->call, call, came || t->failure[0] ? "" : "# SKIP that call did not come");
+    if (t->failure[0])
+        printf("# %s\n# again: %s --case %u,%u,%u,%llu\n", t->failure, name, o->way, o->agent, o->fault,
+               (unsigned long long)o->call);
+    fflush(stdout);
+    return !t->failure[0];
+}
+
+/* ---- all of them ---- */
+
+struct args {
+    unsigned every, jobs;
+    bool single;
+    struct one one;
+    const char *name;
+};
+
+/* The n-th case of all; false: there are not so many. */
+static bool nth_case(uint64_t calls[WAYS][MEMBERS], uint64_t n, struct one *out)
+{
+    for (unsigned w = 0; w < WAYS; w++)
+        for (unsigned m = 0; m < MEMBERS; m++) {
+            if (n < calls[w][m] * FAULTS) {
+                *out = (struct one){w, m, (unsigned)(n % FAULTS), 1 + n / FAULTS};
+                return true;
+            }
+            n -= calls[w][m] * FAULTS;
+        }
+    return false;
+}
+
+static bool work(const struct args *a, const char *base, unsigned job, uint64_t calls[WAYS][MEMBERS])
+{
+    struct test *t = mem_zalloc(sizeof *t);
+    char *dir = mem_printf("%s/%u", base, job);
+    bool ok = mkdir(dir, 0700) == 0;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    t->base = dir;
+    for (unsigned i = job; nth_case(calls, (uint64_t)i * a->every, &t->one); i += a->jobs)
+        ok &= report_case(t, i + 1, a->name);
+    tree_remove(dir);
+    free(dir);
+    free(t);
+    return ok;
+}
+
+static bool count_all(const char *base, uint64_t calls[WAYS][MEMBERS])
+{
+    struct test *t = mem_zalloc(sizeof *t);
+    t->base = base;
+    for (unsigned w = 0; w < WAYS; w++) {
+        t->one.way = w;
+        count_calls(t, calls[w]);
+        printf("# %s: %llu, %llu, %llu calls\n", ways[w].name, (unsigned long long)calls[w][0],
+               (unsigned long long)calls[w][1], (unsigned long long)calls[w][2]);
+    }
+    bool ok = !t->failure[0];
+    if (!ok)
+        printf("1..1\nnot ok 1 - without a fault\n# %s\n", t->failure);
+    free(t);
+    return ok;
+}
+
+/* A worker that is gone has left its tests unreported, which is a failure to whoever counts. */
+static bool run_all(const struct args *a, const char *base)
+{
+    uint64_t calls[WAYS][MEMBERS], n = 0;
+    struct one one;
+    int status;
+    bool ok = count_all(base, calls);
+    if (!ok)
+        return false;
+    while (nth_case(calls, n * a->every, &one))
+        n++;
+    printf("1..%llu\n", (unsigned long long)n);
+    fflush(stdout);
+    for (unsigned job = 0; job < a->jobs; job++)
+        if (fork() == 0)
+            _exit(work(a, base, job, calls) ? 0 : 1);
+    while (wait(&status) > 0)
+        ok &= status == 0;
+    return ok;
+}
+
+static bool parse(int argc, char **argv, struct args *a)
+{
+    static const struct option options[] = {
+        {"every", required_argument, NULL, 'e'}, {"case", required_argument, NULL, 'c'},
+        {"jobs", required_argument, NULL, 'j'},  {NULL, 0, NULL, 0},
+    };
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned long long call = 1;
+    *a = (struct args){.every = 1, .jobs = cores > 0 ? (unsigned)cores : 1, .name = argv[0]};
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
+        switch (c) {
+        case 'e': a->every = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'j': a->jobs = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'c':
+            a->single = true;
+            if (sscanf(optarg, "%u,%u,%u,%llu", &a->one.way, &a->one.agent, &a->one.fault, &call) != 4)
+                return false;
+            break;
+        default: return false;
+        }
+    a->one.call = call;
+    return optind == argc && a->every > 0 && a->jobs > 0 && a->one.way < WAYS && a->one.agent < MEMBERS &&
+           a->one.fault < FAULTS;
+}
+
+int main(int argc, char **argv)
+{
+    struct args a;
+    if (!parse(argc, argv, &a)) {
+        fprintf(stderr, "usage: %s [--every N] [--jobs N] | --case WAY,AGENT,FAULT,CALL\n", argv[0]);
+        return 1;
+    }
+    umask(022);
+    char *base = tree_workplace("sos-sync-faults");
+    bool ok;
+    if (a.single) {
+        struct test *t = mem_zalloc(sizeof *t);
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        t->base = base;
+        t->one = a.one;
+        printf("1..1\n");
+        ok = report_case(t, 1, a.name);
+        free(t);
+    } else {
+        ok = run_all(&a, base);
+    }
+    tree_remove(base);
+    free(base);
+    return ok ? 0 : 1;
+}
