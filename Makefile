@@ -85,7 +85,7 @@ $(BUILD)/faults: $(FAULTS_OBJ) $(HOOKS_OBJ) $(LIB)
 # Kept, so that a test is only linked again when the library changed.
 .SECONDARY: $(TEST_OBJ) $(REPLAY) $(TOOL_OBJ)
 
-everything: all $(UNIT) $(FUZZ) $(BENCH_TOOLS) ## build all there is, tests included, and run nothing
+everything: all $(UNIT) $(FUZZ) $(BENCH_TOOLS) $(BUILD)/model $(BUILD)/faults ## build all there is, tests included, and run nothing
 
 deps: ## install what the build needs (Debian; else say what that is)
 	@contrib/deps build
@@ -105,6 +105,18 @@ check: deps-test ## all tests; the last line counts them
 
 check-asan: ## the same tests with the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory check BUILD=build-asan OPT='-O1 -g $(SANITIZE)'
+
+check-faults: $(BUILD)/faults ## each call of an agent fails once, and is once the point of a kill (some minutes)
+	@$(BUILD)/faults >$(BUILD)/faults.log 2>&1; status=$$?; grep -A 2 '^not ok' $(BUILD)/faults.log; \
+	awk '/^ok.*# SKIP/ { s++; next } /^ok/ { p++ } /^not ok/ { f++ } /^1\.\./ { n = substr($$1, 4) } \
+	    END { f += n - p - f - s; print p + 0 " passed, " f + 0 " failed, " s + 0 " skipped"; exit f > 0 || !p }' \
+	    $(BUILD)/faults.log && [ $$status = 0 ]
+
+check-model: $(BUILD)/model ## random worlds, WORLDS of them (10000) from SEED (1) on
+	@$(BUILD)/model --seed $(or $(SEED),1) --worlds $(or $(WORLDS),10000)
+
+soak: all ## random edits and runs with kills over SSH, for SOAK_MINUTES (120)
+	@SOS_SYNC=$(abspath $(PROGRAM)) tests/soak
 
 unit: $(UNIT) ## only the unit tests
 	@for t in $(UNIT); do $$t || exit 1; done
@@ -161,5 +173,5 @@ help: ## this list
 
 -include $(LIB_OBJ:.o=.d) $(BUILD)/obj/src/main.d $(TEST_OBJ:.o=.d) $(REPLAY:.o=.d) $(TOOL_OBJ:.o=.d)
 .DELETE_ON_ERROR:
-.PHONY: FORCE all everything deps deps-test deps-bench demo check check-asan unit fuzz fuzz-run lint bench install \
+.PHONY: FORCE all everything deps deps-test deps-bench demo check check-asan check-faults check-model soak unit fuzz fuzz-run lint bench install \
     uninstall clean help
