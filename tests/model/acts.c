@@ -44,7 +44,7 @@ void acts_draw(struct world *w, size_t ops)
 {
     static const uint8_t weight[OP_KINDS] = {
         [OP_EDIT] = 32, [OP_LINK] = 5, [OP_MKDIR] = 6, [OP_DELETE] = 8, [OP_CHMOD] = 5, [OP_TOUCH] = 5,
-        [OP_RENAME] = 8, [OP_DAMAGE] = 5, [OP_AWAY] = 2, [OP_BACK] = 3, [OP_RUN] = 26,
+        [OP_RENAME] = 8, [OP_DAMAGE] = 12, [OP_AWAY] = 2, [OP_BACK] = 3, [OP_RUN] = 26,
     };
     uint64_t s = w->seed;
     unsigned all = 0;

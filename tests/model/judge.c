@@ -115,13 +115,20 @@ static const char *label(const struct world *w, const struct look *l)
     return l->kind == KIND_NONE ? "nothing" : l->kind == KIND_DIR ? "a directory" : w->content[l->content].label;
 }
 
-/* The members that had, undamaged, what now is found. */
+/*
+ * The members that had what now is found. Of a damaged copy the record still tells what it was: that may have been found
+ * under another name.
+ */
 static unsigned holders(const struct row *r, const struct look *found)
 {
     unsigned set = 0;
-    EACH(r, m)
-        if (same_content(&r->before[m][r->p], found) && !r->w->copy[m][r->p].damaged)
-            set |= 1u << m;
+    EACH(r, m) {
+        const struct copy *c = &r->w->copy[m][r->p];
+        struct look had = r->before[m][r->p];
+        if (c->damaged)
+            had.content = r->w->event_content[c->event];
+        set |= same_content(&had, found) ? 1u << m : 0;
+    }
     return set;
 }
 

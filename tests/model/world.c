@@ -354,12 +354,21 @@ static void run(struct world *w, const struct plan_of_run *p, struct run_result 
 
 /* ---- the end ---- */
 
-static bool any_doubt(const struct world *w)
+static bool find_doubt(const struct world *w, bool doubt[WORLD_PATHS])
 {
+    bool any = false;
     for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (judge_doubtful(w, p))
-            return true;
-    return false;
+        any |= doubt[p] = judge_doubtful(w, p);
+    return any;
+}
+
+static void check_healed(struct world *w, const bool doubt[WORLD_PATHS])
+{
+    char path[64];
+    for (unsigned m = 0; m < w->members; m++)
+        for (int p = 0; p < (int)WORLD_PATHS; p++)
+            if (w->copy[m][p].damaged && !doubt[p])
+                world_fail(w, "%s of m%u was not healed", world_path(p, path), m);
 }
 
 static bool any_damage(const struct world *w)
@@ -379,6 +388,7 @@ static void finish(struct world *w)
 {
     struct plan_of_run p = {.named = (1u << w->members) - 1, .checksum = true, .jump = 3600};
     struct run_result r;
+    bool doubtful[WORLD_PATHS];
     for (unsigned m = 0; m < w->members; m++)
         acts_put_back(w, m);
     for (unsigned m = 0; m < w->members; m++)
@@ -386,10 +396,11 @@ static void finish(struct world *w)
     choose_members(w, &p);
     world_say(w, "  at the end\n");
     judge_look(w);
-    bool doubt = any_doubt(w), damage = any_damage(w);
+    bool doubt = find_doubt(w, doubtful), damage = any_damage(w);
     run(w, &p, &r);
     if (r.status != SOS_OK && !doubt && !damage)
         world_fail(w, "the final run ended with status %d: %s", (int)r.status, r.trouble);
+    check_healed(w, doubtful);
     judge_equal(w, p.took_part);
     p.checksum = false;
     if (!w->failure[0])
