@@ -19,6 +19,7 @@ struct cmd {
 enum sos_status cmd_sync(struct cmd *c);
 enum sos_status cmd_manifest(struct cmd *c);
 enum sos_status cmd_agent(struct cmd *c);
+enum sos_status cmd_policy(struct cmd *c);
 
 /* Has a signal asked for an orderly end? From then on the next one kills as usual, for who will not wait. */
 bool cmd_interrupted(void);

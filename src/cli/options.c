@@ -219,22 +219,27 @@ static const char *const format_names[] = {
 #define S OPTIONS_SYNC
 #define M OPTIONS_MANIFEST
 #define A OPTIONS_AGENT
+#define P OPTIONS_POLICY
 
 static const struct row table[] = {
     {'n', "dry-run", .commands = S, .take = take_flag, AT(dry_run),
      .help = "print what would be done, itemised, and do nothing"},
     {'v', "verbose", .commands = S | A, .take = take_flag, AT(verbose),
      .help = "say more: a line for every action"},
-    {'q', "quiet", .commands = S | M | A, .take = take_flag, AT(quiet),
+    {'q', "quiet", .commands = S | M | A | P, .take = take_flag, AT(quiet),
      .help = "print nothing unless something is wrong"},
     {'c', "checksum", .commands = S | M, .take = take_flag, AT(checksum),
      .help = "read all content again; --mtree: add SHA-256 digests"},
-    {0, "config", "FILE", .commands = S, .take = take_text, AT(config),
+    {0, "config", "FILE", .commands = S | P, .take = take_text, AT(config),
      .help = "read groups from FILE, not from /etc/sos.conf and ~/.sos.conf"},
-    {0, "policy", "FILE", .commands = S, .take = take_text, AT(policy),
+    {0, "policy", "FILE", .commands = S | P, .take = take_text, AT(policy),
      .help = "read policies from FILE, not from /etc/sos.policy and ~/.sos.policy"},
-    {0, "group", "NAME", .commands = S, .take = take_list, AT(group),
+    {0, "group", "NAME", .commands = S | P, .take = take_list, AT(group),
      .help = "only this group; may be given several times"},
+    {0, "object", "PATTERN", .commands = P, .take = take_text, AT(object),
+     .help = "the policy of objects that the pattern means"},
+    {0, "xml", .commands = P, .take = take_flag, AT(xml),
+     .help = "print DataONE's replicationPolicy element"},
     {0, "exclude", "PATTERN", .commands = S | M, .take = add_rule, .to = 0,
      .help = "leave out objects that match"},
     {0, "include", "PATTERN", .commands = S | M, .take = add_rule, .to = 1,
@@ -284,7 +289,7 @@ static const struct row table[] = {
      .help = "agents do not lock themselves in to their stores"},
     {0, "adopt", "MEMBER", .commands = S, .take = take_list, AT(adopt),
      .help = "accept this member's store though another was expected; may be given several times"},
-    {0, "json", .commands = S | M, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
+    {0, "json", .commands = S | M | P, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
      .help = "print one JSON object a line"},
     {0, "format", "FORMAT", .commands = M, .take = take_choice, AT(format), .choice = format_names,
      .help = "text (default), json or mtree"},
@@ -298,8 +303,8 @@ static const struct row table[] = {
      .to = OPTIONS_COLOR_ALWAYS, .choice = color_names, .help = "auto (default), always or never"},
     {0, "stats", .commands = S, .take = take_flag, AT(stats),
      .help = "print some more figures after each summary"},
-    {'h', "help", .commands = S | M | A, .take = take_flag, AT(help), .help = "print this"},
-    {'V', "version", .commands = S | M | A, .take = take_flag, AT(version), .help = "print the version"},
+    {'h', "help", .commands = S | M | A | P, .take = take_flag, AT(help), .help = "print this"},
+    {'V', "version", .commands = S | M | A | P, .take = take_flag, AT(version), .help = "print the version"},
     {0, "max-delete", "NUMBER", .take = take_unbuilt},
 };
 
@@ -307,6 +312,7 @@ static const struct row table[] = {
 #undef S
 #undef M
 #undef A
+#undef P
 
 #define ROWS (sizeof table / sizeof table[0])
 _Static_assert(ROWS <= 64, "options.seen has a bit for each row");

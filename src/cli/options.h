@@ -10,7 +10,7 @@
 #include "object/filter.h"
 #include "sos-sync.h"
 
-enum options_command { OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4 };
+enum options_command { OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4, OPTIONS_POLICY = 8 };
 
 enum options_color { OPTIONS_COLOR_AUTO, OPTIONS_COLOR_ALWAYS, OPTIONS_COLOR_NEVER };
 enum options_format { OPTIONS_TEXT, OPTIONS_JSON, OPTIONS_MTREE };
@@ -23,7 +23,7 @@ struct options_list {
 
 struct options {
     bool dry_run, verbose, quiet, checksum, through, no_cache, stats, help, version;
-    bool read_only, no_delete, no_sandbox;
+    bool read_only, no_delete, no_sandbox, xml;
     int progress; /* of enum options_progress */
     int color;    /* of enum options_color */
     int format;   /* of enum options_format; OPTIONS_JSON is --json, for any command */
@@ -31,7 +31,7 @@ struct options {
     int compress; /* of enum sos_compress */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
-    const char *config, *policy, *state_dir, *cache_dir, *root; /* NULL: not given */
+    const char *config, *policy, *object, *state_dir, *cache_dir, *root; /* NULL: not given */
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;
     unsigned long long bwlimit; /* bytes per second; 0: none */

@@ -255,10 +255,52 @@ static void json_object_line(struct reporter *r, const struct entry *e)
     end(r, line);
 }
 
+static json_t *array_of(struct reporter *r, const char *const *item, size_t n)
+{
+    json_t *list = json_array(), *wrap = json_object();
+    if (!list || !wrap)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        put_name(r, wrap, "item", item[i]);
+        if (json_array_append(list, json_object_get(wrap, "item")) < 0 || json_object_clear(wrap) < 0)
+            abort();
+    }
+    json_decref(wrap);
+    return list;
+}
+
+static void put_or_null(struct reporter *r, json_t *line, const char *key, const char *s)
+{
+    if (s)
+        put_name(r, line, key, s);
+    else
+        put(line, key, json_null());
+}
+
+static void json_policy(struct reporter *r, const struct reporter_policy *p)
+{
+    static const char *const key[] = {"replication", "replicas", "preferred", "blocked"};
+    json_t *line = begin("policy"), *from = json_object();
+    if (!from)
+        abort();
+    put_or_null(r, line, "group", p->group);
+    put_or_null(r, line, "object", p->object);
+    put(line, "replication", json_string_nocheck(p->allowed ? "allowed" : "disallowed"));
+    put(line, "replicas", p->all ? json_null() : json_integer(p->replicas));
+    put(line, "preferred", array_of(r, p->preferred, p->npreferred));
+    put(line, "blocked", array_of(r, p->blocked, p->nblocked));
+    for (size_t i = 0; i < 4; i++)
+        put_or_null(r, from, key[i], p->source[i]);
+    put(line, "from", from);
+    put_or_null(r, line, "changed", p->changed);
+    put(line, "remarks", array_of(r, p->remark, p->remarks));
+    end(r, line);
+}
+
 void report_json_init(struct reporter *r, struct output *out, const struct options *options)
 {
     static const struct reporter_ops ops = {
-        json_begin, json_action, json_trouble, json_summary, json_object_line,
+        json_begin, json_action, json_trouble, json_summary, json_object_line, json_policy,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options};
 }

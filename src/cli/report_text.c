@@ -339,8 +339,46 @@ static void text_object(struct reporter *r, const struct entry *e)
     output_line(r->out);
 }
 
+/* ---- policies ---- */
+
+#define SOURCE_COLUMN 40u
+
+/* "KEY: VALUE", and where it was set, as a comment: what is printed could stand in a file. */
+static void put_key(struct output *out, const char *key, const char *value, const char *source)
+{
+    output_printf(out, "%s: ", key);
+    size_t width = strlen(key) + 2 + output_name(out, value);
+    output_printf(out, "%*s # ", width < SOURCE_COLUMN ? (int)(SOURCE_COLUMN - width) : 0, "");
+    output_name(out, source ? source : "default");
+    output_line(out);
+}
+
+static void text_policy(struct reporter *r, const struct reporter_policy *p)
+{
+    struct output *out = r->out;
+    char number[24] = "all";
+    if (!p->all)
+        snprintf(number, sizeof number, "%u", p->replicas);
+    for (size_t i = 0; i < p->remarks; i++) {
+        output_str(out, "# ");
+        output_name(out, p->remark[i]);
+        output_line(out);
+    }
+    if (p->changed) {
+        output_str(out, "# changed: ");
+        output_name(out, p->changed);
+        output_line(out);
+    }
+    output_name(out, p->section);
+    output_line(out);
+    put_key(out, "replication", p->allowed ? "allowed" : "disallowed", p->source[0]);
+    put_key(out, "replicas", number, p->source[1]);
+    put_key(out, "preferred", p->written[0], p->source[2]);
+    put_key(out, "blocked", p->written[1], p->source[3]);
+}
+
 void report_text_init(struct reporter *r, struct output *out, const struct options *options, bool color)
 {
-    static const struct reporter_ops ops = {text_begin, text_action, text_trouble, text_summary, text_object};
+    static const struct reporter_ops ops = {text_begin, text_action, text_trouble, text_summary, text_object, text_policy};
     *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
 }

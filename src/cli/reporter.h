@@ -12,6 +12,21 @@
 
 struct reporter;
 
+/* The policy at one level of its file, as it is or has become. */
+struct reporter_policy {
+    const char *group, *object; /* NULL: all */
+    const char *section;        /* its line in the file */
+    bool allowed, all;          /* all: no number, every member that is not blocked */
+    uint32_t replicas;          /* beside the original */
+    const char *const *preferred, *const *blocked;
+    size_t npreferred, nblocked;
+    const char *written[2];     /* both lists, as they stand in a file */
+    const char *source[4];      /* FILE:LINE of replication, replicas, preferred, blocked; NULL: the default */
+    const char *changed;        /* the file that was changed; NULL: none */
+    const char *const *remark;  /* what is worth saying about the change */
+    size_t remarks;
+};
+
 struct reporter_ops {
     /* A group is about to be run. */
     void (*begin)(struct reporter *r, const char *group, const char *const *member, size_t members);
@@ -19,6 +34,7 @@ struct reporter_ops {
     void (*trouble)(struct reporter *r, const struct sos_trouble *t); /* group NULL: of no group */
     void (*summary)(struct reporter *r, const struct sos_summary *s);
     void (*object)(struct reporter *r, const struct entry *e);        /* one object of a manifest */
+    void (*policy)(struct reporter *r, const struct reporter_policy *p);
 };
 
 #define REPORTER_ECHOES 8u
