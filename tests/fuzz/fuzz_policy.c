@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "group/conf.h"
-#include "group/policy.h"
+#include "group/policy_edit.h"
 
 static void must(int truth)
 {
@@ -47,6 +47,28 @@ static void check_group(const struct policy *p, const struct group *g)
     group_policy_free(gp);
 }
 
+/* What is changed parses, and at the end of the file it is in force. */
+static void check_edit(const char *text, size_t size, const char *group, const char *pattern, bool anew)
+{
+    struct policy_target t = {group, pattern};
+    struct policy_change c[] = {{WORD_REPLICAS, "7"}, {WORD_BLOCKED, "c \"d e\""}};
+    struct buf out = {0};
+    struct err e = {0};
+    struct policy *p = policy_new();
+    if (policy_edit("f", text, size, &t, c, 2, 1600000000, anew, &out, &e) < 0) {
+        must(e.code == ERR_CONF); /* a line or the sections may have become too many */
+    } else if (policy_parse(p, "f", (const char *)out.data, out.len, &e) < 0) {
+        must(strstr(e.msg, "longer than") || strstr(e.msg, "more than"));
+    } else {
+        struct policy_view v;
+        policy_view_of(&v, p, &t, 1600000000);
+        must(v.number && v.blocked);
+        must(!anew || (policy_view_number(&v) == 7 && v.blocked->items == 2 && policy_target_is(&t, v.in[POLICY_BLOCKED])));
+    }
+    policy_free(p);
+    buf_free(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -61,7 +83,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(e.code == ERR_CONF && strncmp(e.msg, "f:", 2) == 0);
     } else {
         enum policy_from from = size % 4 == 3 ? POLICY_ARGS : POLICY_CONF;
+        const char *text = (const char *)data;
         policy_built(p, NULL);
+        check_edit(text, size, NULL, NULL, false);
+        check_edit(text, size, "2", NULL, size % 2);
+        check_edit(text, size, "a:b", "x] # y", true);
+        check_edit(text, size, "2", "photos/**", false);
         if (policy_apply(p, &g, from, &e) < 0)
             must(e.code == ERR_CONF && strncmp(e.msg, "f:", 2) == 0);
         else
