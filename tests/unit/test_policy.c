@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "group/conf.h"
 #include "group/policy.h"
@@ -379,17 +379,17 @@ static void a_million_objects_take_no_time(void **state)
     }
     assert_int_equal(load(&w, CONF, POLICY_CONF, text), 0);
     struct group_policy *gp = policy_bind(w.p, &w.g.group[0]);
-    int64_t start = clock_mono_ms();
+    clock_t start = clock(); /* of this process alone, whatever else goes on */
     unsigned long long sum = 0;
     for (int i = 0; i < OBJECTS; i++) {
         char path[100];
         int n = sprintf(path, "%s/%d/part%d/set%d-object%d.ex%d", i % 3 ? "photos" : "data-8x/raw", i / 100000, i / 100, i % 7, i, i % 300);
         sum += policy_of(gp, path, (size_t)n, i)->replicas;
     }
-    int64_t took = clock_mono_ms() - start;
-    print_message("# %d objects, %d sections: %lld ms\n", OBJECTS, SECTIONS, (long long)took);
+    long took = (long)((clock() - start) * 1000 / CLOCKS_PER_SEC);
+    print_message("# %d objects, %d sections: %ld ms\n", OBJECTS, SECTIONS, took);
     assert_true(sum > 0);
-    assert_true(took < 5000); /* it takes a tenth of a second or three; a matcher for each section takes ten */
+    assert_true(took < 5000); /* it takes 0.3 s, or 3 s with sanitizers */
     group_policy_free(gp);
     release(&w);
     free(text);

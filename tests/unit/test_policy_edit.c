@@ -161,8 +161,7 @@ static void hostile_xml_is_refused(void **state)
         "<replicationPolicy xmlns='http://example.com/'/>", "<replicationPolicy number='1'/>",
         "<replicationPolicy><preferredMemberNode/></replicationPolicy>",
         "<replicationPolicy><preferredMemberNode><b/></preferredMemberNode></replicationPolicy>",
-        "<!DOCTYPE replicationPolicy [<!ENTITY a 'aa'><!ENTITY b '&a;&a;&a;'>]><replicationPolicy><preferredMemberNode>&b;</preferredMemberNode>"
-        "</replicationPolicy>",
+        "<!DOCTYPE r [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]><replicationPolicy><blockedMemberNode>&b;</blockedMemberNode></replicationPolicy>",
         "<!DOCTYPE replicationPolicy SYSTEM 'file:///etc/passwd'><replicationPolicy/>",
         "<replicationPolicy><preferredMemberNode>&b;</preferredMemberNode></replicationPolicy>",
         "<replicationPolicy/><replicationPolicy/>",
