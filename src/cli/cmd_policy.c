@@ -91,15 +91,16 @@ static bool same_member(const struct job *job, const char *a, const char *b)
         return true;
     for (size_t i = 0; i < job->state.groups.n; i++) {
         const struct group *g = &job->state.groups.group[i];
-        if ((!job->target.group || strcmp(job->target.group, g->name) == 0) && group_member_find(g, a, &x, NULL) == 0 &&
-            group_member_find(g, b, &y, NULL) == 0 && x == y)
+        if ((!job->target.group || strcmp(job->target.group, g->name) == 0) &&
+            group_member_find(g, a, &x, NULL) == 0 && group_member_find(g, b, &y, NULL) == 0 && x == y)
             return true;
     }
     return false;
 }
 
 /* The entry's members but for this one (NULL: all); did it hold it? */
-static bool copy_without(const struct job *job, const struct policy_entry *from, const char *member, struct list *to)
+static bool copy_without(const struct job *job, const struct policy_entry *from, const char *member,
+                         struct list *to)
 {
     bool held = false;
     for (size_t i = 0; from && i < from->items; i++) {
@@ -125,8 +126,8 @@ static char *user_file(void)
 }
 
 /*
- * The named one; else the user's own, which has the last word; but where only the system's is there, and we may
- * write it, that one.
+ * The named one; else the user's own, which has the last word; but where only the system's is there, and we
+ * may write it, that one.
  */
 static char *file_to_change(const struct options *o)
 {
@@ -147,7 +148,8 @@ static void state_free(struct state *s)
 }
 
 /* One file, or what it is to become. */
-static int load_one(struct policy *p, const char *file, const char *changed, const void *text, size_t len, bool needed, struct err *e)
+static int load_one(struct policy *p, const char *file, const char *changed, const void *text, size_t len,
+                    bool needed, struct err *e)
 {
     if (changed && strcmp(file, changed) == 0)
         return policy_parse(p, file, text, len, e);
@@ -155,7 +157,8 @@ static int load_one(struct policy *p, const char *file, const char *changed, con
 }
 
 /* changed: the file that is to hold text instead; NULL: none. */
-static int state_load(struct state *s, const struct options *o, const char *changed, const void *text, size_t len, struct err *e)
+static int state_load(struct state *s, const struct options *o, const char *changed, const void *text,
+                      size_t len, struct err *e)
 {
     *s = (struct state){.policy = policy_new()};
     char *user = user_file();
@@ -184,7 +187,8 @@ static int find_target(struct job *job, const char *pattern)
         return err_set(&job->e, ERR_USAGE, "--group \"%s\": there is no such group", o->group.item[0]);
     const char *group = o->group.n ? o->group.item[0] : NULL;
     if (pattern && !group && g->n != 1)
-        return err_set(&job->e, ERR_USAGE, "objects belong to a group, and there are %zu; say which with --group", g->n);
+        return err_set(&job->e, ERR_USAGE,
+                       "objects belong to a group, and there are %zu; say which with --group", g->n);
     job->target = (struct policy_target){pattern && !group ? g->group[0].name : group, pattern};
     return 0;
 }
@@ -203,8 +207,10 @@ static bool list_is(const struct policy_entry *entry, const struct list *l)
 /* Is all that is wanted in force? */
 static bool is_so(const struct wanted *w, const struct policy_view *v)
 {
-    return (!w->set_allowed || policy_view_allowed(v) == w->allowed) && (!w->set_number || policy_view_number(v) == w->number) &&
-           (!w->set_preferred || list_is(v->preferred, &w->preferred)) && (!w->set_blocked || list_is(v->blocked, &w->blocked));
+    return (!w->set_allowed || policy_view_allowed(v) == w->allowed) &&
+           (!w->set_number || policy_view_number(v) == w->number) &&
+           (!w->set_preferred || list_is(v->preferred, &w->preferred)) &&
+           (!w->set_blocked || list_is(v->blocked, &w->blocked));
 }
 
 /* The lines to write; their values are the caller's. ERR_CONF. */
@@ -215,10 +221,16 @@ static int changes_of(const struct wanted *w, struct policy_change *c, size_t *n
         bool set;
         char *value;
     } all[CHANGES_MAX] = {
-        {WORD_REPLICATION, w->set_allowed, w->set_allowed ? mem_strdup(w->allowed ? "allowed" : "disallowed") : NULL},
-        {WORD_REPLICAS, w->set_number, !w->set_number ? NULL : w->number == POLICY_ALL ? mem_strdup("all") : mem_printf("%u", w->number)},
-        {WORD_PREFERRED, w->set_preferred, w->set_preferred ? policy_edit_list(const_items(w->preferred.item), w->preferred.n, e) : NULL},
-        {WORD_BLOCKED, w->set_blocked, w->set_blocked ? policy_edit_list(const_items(w->blocked.item), w->blocked.n, e) : NULL},
+        {WORD_REPLICATION, w->set_allowed,
+         w->set_allowed ? mem_strdup(w->allowed ? "allowed" : "disallowed") : NULL},
+        {WORD_REPLICAS, w->set_number,
+         !w->set_number            ? NULL
+         : w->number == POLICY_ALL ? mem_strdup("all")
+                                   : mem_printf("%u", w->number)},
+        {WORD_PREFERRED, w->set_preferred,
+         w->set_preferred ? policy_edit_list(const_items(w->preferred.item), w->preferred.n, e) : NULL},
+        {WORD_BLOCKED, w->set_blocked,
+         w->set_blocked ? policy_edit_list(const_items(w->blocked.item), w->blocked.n, e) : NULL},
     };
     int rc = 0;
     *n = 0;
@@ -232,11 +244,13 @@ static int changes_of(const struct wanted *w, struct policy_change *c, size_t *n
 }
 
 /* The text with these changes, and what would then be so. */
-static int try_edit(struct job *job, const struct policy_change *c, size_t n, int64_t since, bool anew, struct buf *text)
+static int try_edit(struct job *job, const struct policy_change *c, size_t n, int64_t since, bool anew,
+                    struct buf *text)
 {
     struct state next = {0};
     text->len = 0;
-    int rc = policy_edit(job->name, job->file.text, job->file.len, &job->target, c, n, since, anew, text, &job->e);
+    int rc =
+        policy_edit(job->name, job->file.text, job->file.len, &job->target, c, n, since, anew, text, &job->e);
     if (rc == 0)
         rc = state_load(&next, job->cmd->options, job->name, text->data, text->len, &job->e);
     if (rc < 0) {
@@ -264,7 +278,9 @@ static int change(struct job *job, int64_t since)
         if (rc == 0 && !is_so(&job->wanted, &job->view))
             rc = try_edit(job, c, n, since, true, &text);
         if (rc == 0 && !is_so(&job->wanted, &job->view))
-            rc = err_set(&job->e, ERR_CONF, "%s: the change would have no effect: another file or section overrides it", job->file.file);
+            rc = err_set(&job->e, ERR_CONF,
+                         "%s: the change would have no effect: another file or section overrides it",
+                         job->file.file);
         if (rc == 0)
             rc = policy_write_replace(&job->file, text.data, text.len, &job->e);
         job->changed = rc == 0;
@@ -305,7 +321,8 @@ static int check_member(struct job *job, const char *member)
     unsigned index;
     for (size_t i = 0; i < job->state.groups.n; i++) {
         const struct group *g = &job->state.groups.group[i];
-        if (job->target.group ? strcmp(g->name, job->target.group) == 0 : group_member_count(g, member, &index) > 0)
+        if (job->target.group ? strcmp(g->name, job->target.group) == 0
+                              : group_member_count(g, member, &index) > 0)
             return group_member_find(g, member, &index, &job->e);
     }
     return err_set(&job->e, ERR_CONF, "%.200s is no member of any group", member);
@@ -317,7 +334,8 @@ static int add_member(struct job *job, const char *member, bool preferred)
     struct wanted *w = &job->wanted;
     const struct policy_entry *to = preferred ? job->view.preferred : job->view.blocked;
     const struct policy_entry *from = preferred ? job->view.blocked : job->view.preferred;
-    struct list *added = preferred ? &w->preferred : &w->blocked, *taken = preferred ? &w->blocked : &w->preferred;
+    struct list *added = preferred ? &w->preferred : &w->blocked,
+                *taken = preferred ? &w->blocked : &w->preferred;
     struct list rest = {0};
     int rc = check_member(job, member);
     if (rc < 0)
@@ -391,7 +409,8 @@ static int do_setreplicas(struct job *job, const char *arg)
 {
     uint64_t n;
     if (num_u64(arg, POLICY_COPIES_MAX - 1, &n, NULL) < 0)
-        return err_set(&job->e, ERR_USAGE, "setreplicas \"%.100s\": allowed is a number from 0 to %d", arg, POLICY_COPIES_MAX - 1);
+        return err_set(&job->e, ERR_USAGE, "setreplicas \"%.100s\": allowed is a number from 0 to %d", arg,
+                       POLICY_COPIES_MAX - 1);
     if (n == 0) {
         if (policy_view_allowed(&job->view))
             remark(job, "replication is disallowed now, too");
@@ -427,7 +446,10 @@ static int do_setreplication(struct job *job, const char *pattern)
     w->number = policy_view_number(&job->view);
     copy_without(job, job->view.preferred, NULL, &w->preferred);
     copy_without(job, job->view.blocked, NULL, &w->blocked);
-    /* It is to bind whatever is there, so it must be so without the sections that bind from some day on, and with them. */
+    /*
+     * It is to bind whatever is there, so it must be so without the sections that bind from some day on, and
+     * with them.
+     */
     policy_view_of(&job->view, job->state.policy, &job->target, INT64_MIN);
     bool old = is_so(w, &job->view);
     for (int i = 0; i < POLICY_KEYS; i++)
@@ -453,8 +475,8 @@ static int take_xml(struct job *job, const struct policy_xml *x)
 {
     struct wanted *w = &job->wanted;
     if (x->replicas >= POLICY_COPIES_MAX)
-        return err_set(&job->e, ERR_CONF, "numberReplicas is %llu; allowed is a number from 0 to %d", (unsigned long long)x->replicas,
-                       POLICY_COPIES_MAX - 1);
+        return err_set(&job->e, ERR_CONF, "numberReplicas is %llu; allowed is a number from 0 to %d",
+                       (unsigned long long)x->replicas, POLICY_COPIES_MAX - 1);
     w->set_allowed = w->set_number = w->set_preferred = w->set_blocked = true;
     w->allowed = x->allowed;
     w->number = (uint32_t)x->replicas;
@@ -535,8 +557,10 @@ static void tell_policy(struct job *job)
         source[i] = source_of(v->in[i], entry[i]);
     char *section = policy_edit_header(&job->target, NULL);
     uint32_t number = policy_view_number(v);
-    char *preferred = policy_edit_list(v->preferred ? const_items(v->preferred->item) : NULL, v->preferred ? v->preferred->items : 0, NULL);
-    char *blocked = policy_edit_list(v->blocked ? const_items(v->blocked->item) : NULL, v->blocked ? v->blocked->items : 0, NULL);
+    char *preferred = policy_edit_list(v->preferred ? const_items(v->preferred->item) : NULL,
+                                       v->preferred ? v->preferred->items : 0, NULL);
+    char *blocked = policy_edit_list(v->blocked ? const_items(v->blocked->item) : NULL,
+                                     v->blocked ? v->blocked->items : 0, NULL);
     struct reporter_policy p = {
         .group = job->target.group,
         .object = job->target.pattern,
@@ -600,7 +624,8 @@ static int open_job(struct job *job, const struct word *word)
     job->name = file_to_change(o);
     int rc = word->reads ? 0 : policy_write_open(&job->file, job->name, &job->e);
     if (rc == 0)
-        rc = state_load(&job->state, o, word->reads ? NULL : job->name, job->file.text, job->file.len, &job->e);
+        rc = state_load(&job->state, o, word->reads ? NULL : job->name, job->file.text, job->file.len,
+                        &job->e);
     if (rc == 0)
         rc = find_target(job, o->object);
     if (rc == 0)

@@ -143,7 +143,8 @@ int group_member_find(const struct group *g, const char *text, unsigned *member,
     if (found == 1)
         return 0;
     if (found > 1)
-        return err_set(e, ERR_CONF, "%.200s may be any of %u members of group %.100s; give the name of one", text, found, g->name);
+        return err_set(e, ERR_CONF, "%.200s may be any of %u members of group %.100s; give the name of one",
+                       text, found, g->name);
     return err_set(e, ERR_CONF, "%.200s is no member of group %.100s", text, g->name);
 }
 

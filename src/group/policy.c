@@ -67,7 +67,8 @@ static void set_conflict(struct policy_settings *to, const struct group *g, cons
 }
 
 /* Which setting the entry is; POLICY_SETTINGS when it is none. */
-static enum policy_setting set_one(struct policy_settings *to, const struct group *g, const struct policy_entry *entry)
+static enum policy_setting set_one(struct policy_settings *to, const struct group *g,
+                                   const struct policy_entry *entry)
 {
     switch (entry->word) {
     case WORD_CONFLICT:
@@ -102,7 +103,10 @@ static enum policy_setting set_one(struct policy_settings *to, const struct grou
 
 void policy_settings_init(struct policy_settings *s)
 {
-    *s = (struct policy_settings){.tombstones = 400 * DAY, .trash = 7 * DAY, .max_delete = 25, .max_delete_percent = true,
+    *s = (struct policy_settings){.tombstones = 400 * DAY,
+                                  .trash = 7 * DAY,
+                                  .max_delete = 25,
+                                  .max_delete_percent = true,
                                   .down_after = 7 * DAY};
 }
 
@@ -127,7 +131,8 @@ static void bind_members(struct group_policy *gp, const struct policy *p)
         gp->member[i].name = gp->group->member[i].name;
     for (size_t i = 0; i < p->sections; i++) {
         const struct policy_section *s = &p->section[i];
-        const struct policy_entry *capacity = s->kind == SECTION_NODE ? policy_section_entry(s, WORD_CAPACITY) : NULL;
+        const struct policy_entry *capacity =
+            s->kind == SECTION_NODE ? policy_section_entry(s, WORD_CAPACITY) : NULL;
         for (size_t k = 0; capacity && k < gp->group->members; k++)
             if (policy_is_node(&gp->group->member[k], s->name))
                 gp->member[k].capacity = capacity->number;
@@ -165,7 +170,8 @@ static void bind_sections(struct group_policy *gp, const struct policy *p)
         if (!about_objects(s, gp->group))
             continue;
         /* The parser has compiled it before. */
-        bool is_pattern = s->kind == SECTION_PATTERN && pattern_set_add(gp->set, s->pattern, strlen(s->pattern), NULL) == 0;
+        bool is_pattern =
+            s->kind == SECTION_PATTERN && pattern_set_add(gp->set, s->pattern, strlen(s->pattern), NULL) == 0;
         gp->pattern[gp->sections] = is_pattern ? patterns++ : SIZE_MAX;
         gp->section[gp->sections++] = s;
         if (s->dated)
@@ -177,7 +183,8 @@ struct lists {
     const struct policy_entry *preferred, *blocked;
 };
 
-static void set_key(struct policy_object *o, const struct policy_section *s, const struct policy_entry *entry, struct lists *lists)
+static void set_key(struct policy_object *o, const struct policy_section *s, const struct policy_entry *entry,
+                    struct lists *lists)
 {
     enum policy_key key;
     switch (entry->word) {
@@ -189,7 +196,8 @@ static void set_key(struct policy_object *o, const struct policy_section *s, con
     case WORD_COPIES:
         key = POLICY_REPLICAS;
         o->copies = entry->word == WORD_COPIES;
-        o->number = entry->number == POLICY_ALL ? POLICY_ALL : (uint32_t)(entry->number - (o->copies ? 1 : 0));
+        o->number =
+            entry->number == POLICY_ALL ? POLICY_ALL : (uint32_t)(entry->number - (o->copies ? 1 : 0));
         break;
     case WORD_PREFERRED:
         key = POLICY_PREFERRED;
@@ -213,7 +221,8 @@ static void set_lists(struct policy_object *o, const struct group *g, const stru
         if (group_member_find(g, lists->blocked->item[i], &member, NULL) == 0)
             o->blocked |= bit(member);
     for (size_t i = 0; lists->preferred && i < lists->preferred->items; i++) {
-        if (group_member_find(g, lists->preferred->item[i], &member, NULL) < 0 || (o->blocked | o->preferred_mask) & bit(member))
+        if (group_member_find(g, lists->preferred->item[i], &member, NULL) < 0 ||
+            (o->blocked | o->preferred_mask) & bit(member))
             continue;
         o->preferred[o->preferred_count++] = (uint8_t)member;
         o->preferred_mask |= bit(member);
@@ -229,7 +238,8 @@ static void resolve(const struct group_policy *gp, size_t matched, unsigned span
     o->number = POLICY_ALL;
     for (size_t i = 0; i < gp->sections; i++) {
         const struct policy_section *s = gp->section[i];
-        if (gp->pattern[i] != SIZE_MAX && (matched == SIZE_MAX || !pattern_set_has(gp->set, (uint32_t)matched, gp->pattern[i])))
+        if (gp->pattern[i] != SIZE_MAX &&
+            (matched == SIZE_MAX || !pattern_set_has(gp->set, (uint32_t)matched, gp->pattern[i])))
             continue;
         if (s->dated && (span == 0 || s->since > gp->date[span - 1]))
             continue;
@@ -300,7 +310,8 @@ static const struct policy_object *look_up(struct group_policy *gp, uint32_t mat
     return gp->last = a->object;
 }
 
-const struct policy_object *policy_of(struct group_policy *gp, const char *path, size_t len, int64_t first_seen)
+const struct policy_object *policy_of(struct group_policy *gp, const char *path, size_t len,
+                                      int64_t first_seen)
 {
     uint32_t matched = pattern_set_match(gp->set, path, len);
     unsigned span = gp->dates ? span_of(gp, first_seen) : 0;
@@ -359,7 +370,8 @@ bool group_policy_plain(const struct group_policy *gp)
     for (size_t i = 0; i < gp->sections; i++)
         for (size_t k = 0; k < gp->section[i]->entries; k++) {
             enum policy_word word = gp->section[i]->entry[k].word;
-            if (word == WORD_REPLICATION || word == WORD_REPLICAS || word == WORD_COPIES || word == WORD_PREFERRED || word == WORD_BLOCKED)
+            if (word == WORD_REPLICATION || word == WORD_REPLICAS || word == WORD_COPIES ||
+                word == WORD_PREFERRED || word == WORD_BLOCKED)
                 return false;
         }
     return true;

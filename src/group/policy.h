@@ -44,17 +44,17 @@ int policy_load(struct policy *p, const char *file, struct err *e);
 int policy_load_default(struct policy *p, struct err *e);
 
 /*
- * What the groups are known from. POLICY_CONF: a sos.conf, so whatever it does not have is unknown. POLICY_ARGS: the
- * command line, of which the usual files know nothing: what they say of other groups, nodes and members is skipped.
- * POLICY_ARGS_FILE: the command line, with a policy named beside it: other groups and nodes are skipped, but in
- * [default] and [group default] every member must be one of those given.
+ * What the groups are known from. POLICY_CONF: a sos.conf, so whatever it does not have is unknown.
+ * POLICY_ARGS: the command line, of which the usual files know nothing: what they say of other groups, nodes
+ * and members is skipped. POLICY_ARGS_FILE: the command line, with a policy named beside it: other groups and
+ * nodes are skipped, but in [default] and [group default] every member must be one of those given.
  */
 enum policy_from { POLICY_CONF, POLICY_ARGS, POLICY_ARGS_FILE };
 
 /*
- * Holds the policy against all groups: every group, node and member that it names must be there. Gives members
- * the name and the store of their [node] section. Call it once, before group_check and policy_bind. ERR_CONF with
- * file and line. Adds remarks.
+ * Holds the policy against all groups: every group, node and member that it names must be there. Gives
+ * members the name and the store of their [node] section. Call it once, before group_check and policy_bind.
+ * ERR_CONF with file and line. Adds remarks.
  */
 int policy_apply(struct policy *p, struct groups *g, enum policy_from from, struct err *e);
 
@@ -84,7 +84,7 @@ struct policy_settings {
     bool max_delete_percent;
     uint64_t down_after;         /* seconds after which the copies of an absent member no longer count */
     bool cross_mounts;           /* a scan goes on below mount points */
-    const char *const *exclude;  /* rules for filter_add(f, false, ...), in order; behind those of the command line */
+    const char *const *exclude;  /* rules for filter_add(f, false, ...), behind those of the command line */
     size_t excludes;
     struct policy_source source[POLICY_SETTINGS];
 };
@@ -102,7 +102,7 @@ enum policy_key { POLICY_REPLICATION, POLICY_REPLICAS, POLICY_PREFERRED, POLICY_
 struct policy_object {
     bool allowed;                /* replication */
     bool copies;                 /* the number was written as copies: N */
-    uint32_t number;             /* of replicas (never of copies), as written, also where it is not allowed; or POLICY_ALL */
+    uint32_t number;             /* of replicas, never of copies, also where it is not allowed; or POLICY_ALL */
     uint32_t replicas;           /* wanted beside the original: 0 where not allowed, else number */
     uint64_t blocked;
     uint64_t preferred_mask;     /* without those that are blocked */
@@ -120,12 +120,13 @@ void group_policy_free(struct group_policy *gp);
 
 const struct policy_settings *group_policy_settings(const struct group_policy *gp);
 const struct policy_member *group_policy_member(const struct group_policy *gp, unsigned member);
-bool group_policy_plain(const struct group_policy *gp); /* nothing is asked of any object: every member holds all */
+/* Is nothing asked of any object? Then every member holds all. */
+bool group_policy_plain(const struct group_policy *gp);
 
 /*
- * What is asked for this object, a file or a symlink. first_seen in seconds since 1970: when a scan first recorded
- * it. Equal answers are equal pointers, valid as long as gp. Costs a table look-up for each byte of the path, less
- * when paths come in order; not for two threads at once.
+ * What is asked for this object, a file or a symlink. first_seen in seconds since 1970: when a scan first
+ * recorded it. Equal answers are equal pointers, valid as long as gp. Costs a table look-up for each byte of
+ * the path, less when paths come in order; not for two threads at once.
  */
 const struct policy_object *policy_of(struct group_policy *gp, const char *path, size_t len, int64_t first_seen);
 

@@ -37,18 +37,21 @@ static bool is_taken(const struct group *gr, const struct member *m, const char 
 {
     for (size_t i = 0; i < gr->members; i++) {
         const struct member *other = &gr->member[i];
-        if (other != m && (strcmp(other->name, name) == 0 || (other->alias && strcmp(other->alias, name) == 0)))
+        if (other != m &&
+            (strcmp(other->name, name) == 0 || (other->alias && strcmp(other->alias, name) == 0)))
             return true;
     }
     return false;
 }
 
-static int name_member(struct check *c, const struct group *gr, struct member *m, const struct policy_entry *entry)
+static int name_member(struct check *c, const struct group *gr, struct member *m,
+                       const struct policy_entry *entry)
 {
     const char *name = entry->item[0];
     bool keyed = strcmp(m->name, m->address.text) != 0;
     if (is_taken(gr, m, name))
-        return err_set(c->e, ERR_CONF, "name: group %.100s has a member of the name %.100s already; names are given once",
+        return err_set(c->e, ERR_CONF,
+                       "name: group %.100s has a member of the name %.100s already; names are given once",
                        gr->name, name);
     /* sos.conf's own name stays the one that is shown. */
     char **to = keyed ? &m->alias : &m->name;
@@ -116,7 +119,9 @@ static int check_node(struct check *c, const struct policy_section *s)
         for (size_t k = 0; k < c->g->group[i].members; k++)
             if (policy_is_node(&c->g->group[i].member[k], s->name))
                 return 0;
-    err_set(c->e, ERR_CONF, "no group of sos.conf has a member with the address %.200s; it is written as it is there", s->name);
+    err_set(c->e, ERR_CONF,
+            "no group of sos.conf has a member with the address %.200s; it is written as it is there",
+            s->name);
     return policy_at(s->file, s->line, c->e);
 }
 
@@ -134,7 +139,8 @@ static bool may_be_foreign(const struct check *c)
 }
 
 /* Every item of a list is a member of each group that the section is about; of at least one, in [default]. */
-static int check_item(struct check *c, const struct policy_section *s, const struct policy_entry *entry, const char *item)
+static int check_item(struct check *c, const struct policy_section *s, const struct policy_entry *entry,
+                      const char *item)
 {
     unsigned member, known = 0;
     for (size_t i = 0; i < c->g->n; i++) {
@@ -149,7 +155,8 @@ static int check_item(struct check *c, const struct policy_section *s, const str
     }
     if (known || may_be_foreign(c) || (s->kind != SECTION_DEFAULT && !groups_find(c->g, s->name)))
         return 0;
-    return err_set(c->e, ERR_CONF, "%s: %.200s is no member of any group", policy_word_name(entry->word), item);
+    return err_set(c->e, ERR_CONF, "%s: %.200s is no member of any group", policy_word_name(entry->word),
+                   item);
 }
 
 /* Two spellings of one member in one list. */
@@ -161,7 +168,8 @@ static int check_twice(struct check *c, const struct group *gr, const struct pol
         if (group_member_find(gr, entry->item[i], &member, NULL) < 0)
             continue;
         if (seen >> member & 1)
-            return err_set(c->e, ERR_CONF, "%s: %.200s is listed twice, also by another name", policy_word_name(entry->word), entry->item[i]);
+            return err_set(c->e, ERR_CONF, "%s: %.200s is listed twice, also by another name",
+                           policy_word_name(entry->word), entry->item[i]);
         seen |= UINT64_C(1) << member;
     }
     return 0;
@@ -178,18 +186,21 @@ static bool lists(const struct group *gr, const struct policy_entry *entry, unsi
 
 static void remark_both(struct check *c, const struct policy_section *s, const struct group *gr)
 {
-    const struct policy_entry *preferred = policy_section_entry(s, WORD_PREFERRED), *blocked = policy_section_entry(s, WORD_BLOCKED);
+    const struct policy_entry *preferred = policy_section_entry(s, WORD_PREFERRED),
+                              *blocked = policy_section_entry(s, WORD_BLOCKED);
     unsigned member;
     for (size_t i = 0; preferred && blocked && i < preferred->items; i++)
         if (group_member_find(gr, preferred->item[i], &member, NULL) == 0 && lists(gr, blocked, member))
-            policy_remark_add(c->p, "%.300s:%u: %.200s is preferred and blocked; blocked wins", s->file, blocked->line, preferred->item[i]);
+            policy_remark_add(c->p, "%.300s:%u: %.200s is preferred and blocked; blocked wins", s->file,
+                              blocked->line, preferred->item[i]);
 }
 
 static int check_lists(struct check *c, const struct policy_section *s)
 {
     for (size_t i = 0; i < s->entries; i++) {
         const struct policy_entry *entry = &s->entry[i];
-        bool named = entry->word == WORD_PREFERRED || entry->word == WORD_BLOCKED || entry->word == WORD_CONFLICT;
+        bool named =
+            entry->word == WORD_PREFERRED || entry->word == WORD_BLOCKED || entry->word == WORD_CONFLICT;
         int rc = 0;
         for (size_t k = 0; named && k < entry->items && rc == 0; k++)
             rc = check_item(c, s, entry, entry->item[k]);

@@ -1,8 +1,8 @@
 #include "group/policy_file.h"
 
 /*
- * What the language has and this version does not do yet. Read as nothing, it would be a promise not kept, so it
- * is refused. A line goes when its effect comes.
+ * What the language has and this version does not do yet. Read as nothing, it would be a promise not kept, so
+ * it is refused. A line goes when its effect comes.
  */
 static const struct {
     enum policy_word word;

@@ -20,7 +20,8 @@ bool policy_target_is(const struct policy_target *t, const struct policy_section
 /* Does s say something about all that t is about? */
 static bool is_above(const struct policy_section *s, const struct policy_target *t)
 {
-    return s->kind == SECTION_DEFAULT || (s->kind == SECTION_GROUP && same(s->name, t->group)) || policy_target_is(t, s);
+    return s->kind == SECTION_DEFAULT || (s->kind == SECTION_GROUP && same(s->name, t->group)) ||
+           policy_target_is(t, s);
 }
 
 void policy_view_of(struct policy_view *v, const struct policy *p, const struct policy_target *t, int64_t now)
@@ -34,8 +35,9 @@ void policy_view_of(struct policy_view *v, const struct policy *p, const struct 
             const struct policy_entry *entry = &s->entry[k];
             const struct policy_entry **to[] = {&v->replication, &v->number, &v->preferred, &v->blocked};
             static const enum policy_key key_of[] = {
-                [WORD_REPLICATION] = POLICY_REPLICATION, [WORD_REPLICAS] = POLICY_REPLICAS, [WORD_COPIES] = POLICY_REPLICAS,
-                [WORD_PREFERRED] = POLICY_PREFERRED, [WORD_BLOCKED] = POLICY_BLOCKED,
+                [WORD_REPLICATION] = POLICY_REPLICATION, [WORD_REPLICAS] = POLICY_REPLICAS,
+                [WORD_COPIES] = POLICY_REPLICAS,         [WORD_PREFERRED] = POLICY_PREFERRED,
+                [WORD_BLOCKED] = POLICY_BLOCKED,
             };
             if (entry->word > WORD_BLOCKED)
                 continue;
@@ -103,7 +105,8 @@ char *policy_edit_header(const struct policy_target *t, struct err *e)
             return line;
     }
     free(line);
-    err_set(e, ERR_CONF, "no section can be written for the pattern \"%.200s\"", t->pattern ? t->pattern : t->group);
+    err_set(e, ERR_CONF, "no section can be written for the pattern \"%.200s\"",
+            t->pattern ? t->pattern : t->group);
     return NULL;
 }
 
@@ -220,8 +223,9 @@ static void set_line(struct editor *ed, size_t at, const struct policy_change *c
     bool glued = value == colon + 1 || (tail == value && value == s.len);
     const char *gap = tail < s.len && !text_is_blank(s.p[tail]) ? " " : "";
     char *line = mem_printf("%.*s%s%.*s%s%s%s%.*s%s", (int)key, s.p, policy_word_name(c->word),
-                            glued ? (int)(colon + 1 - key - name.len) : (int)between.len, between.p, glued && *c->value ? " " : "",
-                            c->value, gap, (int)(s.len - tail), s.p + tail, ed->line[at] + s.len);
+                            glued ? (int)(colon + 1 - key - name.len) : (int)between.len, between.p,
+                            glued && *c->value ? " " : "", c->value, gap, (int)(s.len - tail), s.p + tail,
+                            ed->line[at] + s.len);
     free(ed->line[at]);
     ed->line[at] = line;
 }
@@ -232,7 +236,8 @@ static void set_line(struct editor *ed, size_t at, const struct policy_change *c
 static size_t last_of(const struct policy *p, const struct policy_target *t, int64_t now)
 {
     for (size_t i = p->sections; i > 0; i--)
-        if (policy_target_is(t, &p->section[i - 1]) && !(p->section[i - 1].dated && p->section[i - 1].since > now))
+        if (policy_target_is(t, &p->section[i - 1]) &&
+            !(p->section[i - 1].dated && p->section[i - 1].since > now))
             return i - 1;
     return p->sections;
 }
@@ -256,8 +261,8 @@ static size_t before(const struct editor *ed, size_t line)
 }
 
 /*
- * Where a new section goes: behind all that it is to override, and before what is to override it. A section for a
- * pattern goes to the end.
+ * Where a new section goes: behind all that it is to override, and before what is to override it. A section
+ * for a pattern goes to the end.
  */
 static size_t place_for(const struct policy *p, const struct editor *ed, const struct policy_target *t)
 {
@@ -271,7 +276,8 @@ static size_t place_for(const struct policy *p, const struct editor *ed, const s
             last = i;
             narrower = false;
         } else {
-            narrower |= s->kind == SECTION_PATTERN ? !t->group || same(s->name, t->group) : s->kind == SECTION_GROUP && !t->group;
+            narrower |= s->kind == SECTION_PATTERN ? !t->group || same(s->name, t->group)
+                                                   : s->kind == SECTION_GROUP && !t->group;
         }
     }
     if (!narrower)
@@ -284,13 +290,16 @@ static size_t place_for(const struct policy *p, const struct editor *ed, const s
     return ed->lines;
 }
 
-static void add_line(struct editor *ed, size_t at, const char *indent, size_t n, const struct policy_change *c)
+static void add_line(struct editor *ed, size_t at, const char *indent, size_t n,
+                     const struct policy_change *c)
 {
-    insert(ed, at, mem_printf("%.*s%s:%s%s%s", (int)n, indent, policy_word_name(c->word), *c->value ? " " : "", c->value, ed->end));
+    insert(ed, at,
+           mem_printf("%.*s%s:%s%s%s", (int)n, indent, policy_word_name(c->word), *c->value ? " " : "",
+                      c->value, ed->end));
 }
 
-static int add_section(struct editor *ed, size_t at, const struct policy_target *t, const struct policy_change *c, size_t n,
-                       struct err *e)
+static int add_section(struct editor *ed, size_t at, const struct policy_target *t,
+                       const struct policy_change *c, size_t n, struct err *e)
 {
     char *header = policy_edit_header(t, e);
     if (!header)
@@ -315,7 +324,8 @@ static const struct policy_entry *entry_for(const struct policy_section *s, enum
     return entry;
 }
 
-static void change_section(const struct policy *p, struct editor *ed, size_t number, const struct policy_change *c, size_t n)
+static void change_section(const struct policy *p, struct editor *ed, size_t number,
+                           const struct policy_change *c, size_t n)
 {
     const struct policy_section *s = &p->section[number];
     size_t at = behind(p, ed, number);
@@ -335,8 +345,9 @@ static void change_section(const struct policy *p, struct editor *ed, size_t num
     free(blanks);
 }
 
-int policy_edit(const char *file, const char *text, size_t len, const struct policy_target *t, const struct policy_change *change,
-                size_t changes, int64_t now, bool anew, struct buf *out, struct err *e)
+int policy_edit(const char *file, const char *text, size_t len, const struct policy_target *t,
+                const struct policy_change *change, size_t changes, int64_t now, bool anew, struct buf *out,
+                struct err *e)
 {
     struct editor ed = {0};
     struct policy *p = policy_new();

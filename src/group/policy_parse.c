@@ -89,13 +89,14 @@ const struct policy_entry *policy_section_entry(const struct policy_section *s, 
 /* ---- values ---- */
 
 struct key;
-typedef int take(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value);
+typedef int take(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                 struct span value);
 
 struct key {
     const char *name;
     unsigned kinds;            /* of enum policy_kind: where it may stand */
     take *take;
-    const char *const *choice; /* of take_choice, and what may stand in place of a number, a duration; ends in NULL */
+    const char *const *choice; /* allowed words, or what may stand in place of a duration; ends in NULL */
     uint64_t min, max;         /* of numbers */
     bool repeats;
 };
@@ -114,7 +115,8 @@ static int choice_of(const struct key *key, struct span value)
     return -1;
 }
 
-static int take_choice(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_choice(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                       struct span value)
 {
     int i = choice_of(key, value);
     if (i < 0)
@@ -125,7 +127,8 @@ static int take_choice(const struct parser *ps, const struct key *key, struct po
 }
 
 /* newest, keep-both, or a member. */
-static int take_conflict(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_conflict(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                         struct span value)
 {
     int i = choice_of(key, value);
     (void)ps;
@@ -141,19 +144,21 @@ static void copy(char *out, size_t size, struct span value)
     snprintf(out, size, "%.*s", text_shown(value), value.p);
 }
 
-static int take_count(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_count(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                      struct span value)
 {
     char text[128];
     copy(text, sizeof text, value);
     if (text_is(value, "all"))
         entry->number = POLICY_ALL;
     else if (num_u64(text, key->max, &entry->number, NULL) < 0 || entry->number < key->min)
-        return err_set(ps->e, ERR_CONF, "%s: \"%s\": allowed is a number from %llu to %llu, or all", key->name, text,
-                       (unsigned long long)key->min, (unsigned long long)key->max);
+        return err_set(ps->e, ERR_CONF, "%s: \"%s\": allowed is a number from %llu to %llu, or all",
+                       key->name, text, (unsigned long long)key->min, (unsigned long long)key->max);
     return 0;
 }
 
-static int take_limit(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_limit(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                      struct span value)
 {
     char text[128];
     copy(text, sizeof text, value);
@@ -162,13 +167,16 @@ static int take_limit(const struct parser *ps, const struct key *key, struct pol
     if (entry->percent)
         text[n - 1] = '\0';
     if (num_u64(text, entry->percent ? 100 : key->max, &entry->number, NULL) < 0)
-        return err_set(ps->e, ERR_CONF, "%s: \"%.*s\": allowed is a number of objects, or a number from 0 to 100 with %% behind it",
-                       key->name, text_shown(value), value.p);
+        return err_set(
+            ps->e, ERR_CONF,
+            "%s: \"%.*s\": allowed is a number of objects, or a number from 0 to 100 with %% behind it",
+            key->name, text_shown(value), value.p);
     return 0;
 }
 
 /* A bare number would be seconds, which is hardly meant: the unit is asked for. */
-static int take_duration(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_duration(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                         struct span value)
 {
     char text[128];
     copy(text, sizeof text, value);
@@ -176,19 +184,25 @@ static int take_duration(const struct parser *ps, const struct key *key, struct 
     if (choice_of(key, value) >= 0)
         return 0;
     bool unit = value.len && strchr("smhdwy", value.p[value.len - 1]);
-    if (!unit || num_duration(text, &entry->number, NULL) < 0 || entry->number < key->min || entry->number > DURATION_MAX)
-        return err_set(ps->e, ERR_CONF, "%s: \"%s\": allowed is a number with s, m, h, d, w or y behind it%s%s, up to 1000y%s%s",
-                       key->name, text, key->min ? ", at least 1" : "", key->min ? "s" : "", key->choice ? ", or " : "",
-                       key->choice ? key->choice[0] : "");
+    if (!unit || num_duration(text, &entry->number, NULL) < 0 || entry->number < key->min ||
+        entry->number > DURATION_MAX)
+        return err_set(
+            ps->e, ERR_CONF,
+            "%s: \"%s\": allowed is a number with s, m, h, d, w or y behind it%s%s, up to 1000y%s%s",
+            key->name, text, key->min ? ", at least 1" : "", key->min ? "s" : "", key->choice ? ", or " : "",
+            key->choice ? key->choice[0] : "");
     return 0;
 }
 
-static int take_size(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_size(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                     struct span value)
 {
     char text[128];
     copy(text, sizeof text, value);
     if (num_size(text, 1, &entry->number, NULL) < 0 || entry->number == 0)
-        return err_set(ps->e, ERR_CONF, "%s: \"%s\": allowed is a size above 0: a number with K, M, G or T behind it", key->name, text);
+        return err_set(ps->e, ERR_CONF,
+                       "%s: \"%s\": allowed is a size above 0: a number with K, M, G or T behind it",
+                       key->name, text);
     return 0;
 }
 
@@ -203,23 +217,25 @@ static bool digits(const char *p, size_t n, unsigned *out)
     return true;
 }
 
-static int take_date(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_date(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                     struct span value)
 {
     unsigned year = 0, month = 0, day = 0;
     const char *p = value.p;
-    bool sound = value.len == 10 && p[4] == '-' && p[7] == '-' && digits(p, 4, &year) && digits(p + 5, 2, &month) &&
-                 digits(p + 8, 2, &day);
+    bool sound = value.len == 10 && p[4] == '-' && p[7] == '-' && digits(p, 4, &year) &&
+                 digits(p + 5, 2, &month) && digits(p + 8, 2, &day);
     struct tm tm = {.tm_year = (int)year - 1900, .tm_mon = (int)month - 1, .tm_mday = (int)day};
     time_t t = sound ? timegm(&tm) : 0;
     /* timegm makes another day of one that is none. */
     if (!sound || year < 1970 || tm.tm_mon != (int)month - 1 || tm.tm_mday != (int)day)
-        return err_set(ps->e, ERR_CONF, "%s: \"%.*s\": allowed is a day from 1970-01-01 on, as YYYY-MM-DD", key->name,
-                       text_shown(value), value.p);
+        return err_set(ps->e, ERR_CONF, "%s: \"%.*s\": allowed is a day from 1970-01-01 on, as YYYY-MM-DD",
+                       key->name, text_shown(value), value.p);
     entry->number = (uint64_t)t;
     return 0;
 }
 
-static int take_text(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_text(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                     struct span value)
 {
     (void)ps;
     (void)key;
@@ -227,17 +243,21 @@ static int take_text(const struct parser *ps, const struct key *key, struct poli
     return 0;
 }
 
-static int take_name(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_name(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                     struct span value)
 {
     if (value.p[0] == '-' || value.p[0] == '"' || value.p[0] == '\'' || memchr(value.p, '/', value.len) ||
         memchr(value.p, '#', value.len) || memchr(value.p, ';', value.len))
-        return err_set(ps->e, ERR_CONF, "%s: \"%.*s\": a name neither begins with \"-\" or a quote, nor holds \"/\", \"#\" or \";\"",
-                       key->name, text_shown(value), value.p);
+        return err_set(
+            ps->e, ERR_CONF,
+            "%s: \"%.*s\": a name neither begins with \"-\" or a quote, nor holds \"/\", \"#\" or \";\"",
+            key->name, text_shown(value), value.p);
     int rc = text_check_name("member", value, ps->e);
     return rc < 0 ? rc : take_text(ps, key, entry, value);
 }
 
-static int take_store(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_store(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                      struct span value)
 {
     struct address a;
     char *text = mem_strndup(value.p, value.len);
@@ -247,11 +267,14 @@ static int take_store(const struct parser *ps, const struct key *key, struct pol
     return rc < 0 ? err_wrap(ps->e, "%s", key->name) : take_text(ps, key, entry, value);
 }
 
-static int take_exclude(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_exclude(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                        struct span value)
 {
     struct pattern pattern;
     if (text_is(value, "!"))
-        return err_set(ps->e, ERR_CONF, "%s: \"!\" would forget the rules of the command line; a file of this name is [!]", key->name);
+        return err_set(ps->e, ERR_CONF,
+                       "%s: \"!\" would forget the rules of the command line; a file of this name is [!]",
+                       key->name);
     bool prefix = value.len > 1 && (value.p[0] == '-' || value.p[0] == '+') && value.p[1] == ' ';
     struct span bare = text_from(value, prefix ? 2 : 0);
     int rc = pattern_compile(&pattern, bare.p, bare.len, ps->e);
@@ -280,15 +303,19 @@ static int next_member(const struct parser *ps, struct span *s, struct span *mem
     while (n < s->len && !text_is_blank(s->p[n]) && s->p[n] != ',' && !text_is_comment(s->p[n]))
         n++;
     if (n < s->len && text_is_comment(s->p[n]))
-        return err_set(ps->e, ERR_CONF, "a \"%c\" within a member: put it in quotes if it belongs there, or a blank before it if "
-                       "a comment begins there", s->p[n]);
+        return err_set(
+            ps->e, ERR_CONF,
+            "a \"%c\" within a member: put it in quotes if it belongs there, or a blank before it if "
+            "a comment begins there",
+            s->p[n]);
     *member = (struct span){s->p, n};
     *s = text_from(*s, n);
     return 1;
 }
 
 /* An empty list is one: it ends what an earlier section began. */
-static int take_members(const struct parser *ps, const struct key *key, struct policy_entry *entry, struct span value)
+static int take_members(const struct parser *ps, const struct key *key, struct policy_entry *entry,
+                        struct span value)
 {
     struct span member;
     int rc;
@@ -299,7 +326,8 @@ static int take_members(const struct parser *ps, const struct key *key, struct p
             return err_set(ps->e, ERR_CONF, "%s: more than %d members", key->name, GROUP_MEMBERS_MAX);
         for (size_t i = 0; i < entry->items; i++)
             if (text_is(member, entry->item[i]))
-                return err_set(ps->e, ERR_CONF, "%s: %.*s is listed twice", key->name, text_shown(member), member.p);
+                return err_set(ps->e, ERR_CONF, "%s: %.*s is listed twice", key->name, text_shown(member),
+                               member.p);
         add_item(entry, member);
     }
     return rc;
@@ -366,23 +394,30 @@ static const char *kind_name(enum policy_kind kind)
          : kind == SECTION_PATTERN ? "[group NAME: PATTERN]" : "[node ADDRESS]";
 }
 
-static int check_key(const struct parser *ps, const struct policy_section *s, struct span key, enum policy_word word)
+static int check_key(const struct parser *ps, const struct policy_section *s, struct span key,
+                     enum policy_word word)
 {
     char allowed[512];
     list_keys(allowed, sizeof allowed, s->kind);
     if (word == WORDS)
-        return err_set(ps->e, ERR_CONF, "unknown key \"%.*s\"; allowed in %s are %s", text_shown(key), key.p, kind_name(s->kind), allowed);
-    if (!(keys[word].kinds & s->kind))
-        return err_set(ps->e, ERR_CONF, "\"%s\" cannot stand in a section %s; allowed there are %s", keys[word].name,
+        return err_set(ps->e, ERR_CONF, "unknown key \"%.*s\"; allowed in %s are %s", text_shown(key), key.p,
                        kind_name(s->kind), allowed);
+    if (!(keys[word].kinds & s->kind))
+        return err_set(ps->e, ERR_CONF, "\"%s\" cannot stand in a section %s; allowed there are %s",
+                       keys[word].name, kind_name(s->kind), allowed);
     const struct policy_entry *before = keys[word].repeats ? NULL : policy_section_entry(s, word);
     if (before)
-        return err_set(ps->e, ERR_CONF, "\"%s\" is set twice in this section, in line %u before", keys[word].name, before->line);
-    enum policy_word other = word == WORD_REPLICAS ? WORD_COPIES : word == WORD_COPIES ? WORD_REPLICAS : WORDS;
+        return err_set(ps->e, ERR_CONF, "\"%s\" is set twice in this section, in line %u before",
+                       keys[word].name, before->line);
+    enum policy_word other = word == WORD_REPLICAS ? WORD_COPIES
+                             : word == WORD_COPIES ? WORD_REPLICAS
+                                                   : WORDS;
     before = other == WORDS ? NULL : policy_section_entry(s, other);
     if (before)
-        return err_set(ps->e, ERR_CONF, "\"%s\" is set in line %u of this section already; a section says either replicas or copies",
-                       keys[other].name, before->line);
+        return err_set(
+            ps->e, ERR_CONF,
+            "\"%s\" is set in line %u of this section already; a section says either replicas or copies",
+            keys[other].name, before->line);
     return 0;
 }
 
@@ -420,8 +455,11 @@ static int header_plain(struct span s, size_t end, const char *what, char **out,
 {
     struct span text = text_trim((struct span){s.p, end});
     if (text_run_together(text))
-        return err_set(e, ERR_CONF, "\"%.*s\" would be the %s of this section; put what follows the first \"]\" on a line of its "
-                       "own, or the %s in quotes", text_shown(text), text.p, what, what);
+        return err_set(
+            e, ERR_CONF,
+            "\"%.*s\" would be the %s of this section; put what follows the first \"]\" on a line of its "
+            "own, or the %s in quotes",
+            text_shown(text), text.p, what, what);
     *out = mem_strndup(text.p, text.len);
     return 0;
 }
@@ -431,7 +469,9 @@ static int header_close(struct span s, struct err *e)
 {
     if (s.len == 0 || s.p[0] != ']')
         return err_set(e, ERR_CONF, "this section has no \"]\" behind the closing quote");
-    return text_is_tail(text_from(s, 1)) ? 0 : err_set(e, ERR_CONF, "text after the \"]\" of a section; put it on a line of its own");
+    return text_is_tail(text_from(s, 1))
+               ? 0
+               : err_set(e, ERR_CONF, "text after the \"]\" of a section; put it on a line of its own");
 }
 
 /* The pattern, in s up to its ']'. */
@@ -445,8 +485,9 @@ static int header_pattern(struct span s, char **pattern, struct err *e)
     /* The end is looked for from the second byte on, so something has to stand before. */
     size_t end = s.len && s.p[0] == ']' ? 0 : text_section_end(s);
     if (end == 0)
-        return err_set(e, ERR_CONF, s.len && s.p[0] == ']' ? "the pattern is missing; write [group NAME: PATTERN]"
-                                                            : "this section has no \"]\"");
+        return err_set(e, ERR_CONF,
+                       s.len && s.p[0] == ']' ? "the pattern is missing; write [group NAME: PATTERN]"
+                                              : "this section has no \"]\"");
     if (!text_is_tail(text_from(s, end + 1)))
         return err_set(e, ERR_CONF, "text after the \"]\" of a section; put it on a line of its own");
     return header_plain(s, end, "pattern", pattern, e);
@@ -496,7 +537,8 @@ static int header_node(struct span s, char **name, struct err *e)
 static int header_sound(enum policy_kind kind, const char *name, const char *pattern, struct err *e)
 {
     if (name && !*name)
-        return err_set(e, ERR_CONF, "the %s of this section is empty", kind == SECTION_NODE ? "address" : "group's name");
+        return err_set(e, ERR_CONF, "the %s of this section is empty",
+                       kind == SECTION_NODE ? "address" : "group's name");
     if (kind != SECTION_PATTERN)
         return 0;
     struct pattern compiled;
@@ -529,7 +571,9 @@ int policy_parse_header(struct span line, enum policy_kind *kind, char **name, c
         *kind = SECTION_NODE;
         rc = header_node(rest, name, e);
     } else {
-        rc = err_set(e, ERR_CONF, "unknown section; allowed are [default], [group NAME], [group NAME: PATTERN] and [node ADDRESS]");
+        rc = err_set(
+            e, ERR_CONF,
+            "unknown section; allowed are [default], [group NAME], [group NAME: PATTERN] and [node ADDRESS]");
     }
     if (rc == 0)
         rc = header_sound(*kind, *name, *pattern, e);
@@ -591,7 +635,10 @@ static int parse_entry(struct parser *ps, struct span line)
     return 0;
 }
 
-/* A date tells objects apart, not groups: a setting below one would bind from the first day on, whatever it says. */
+/*
+ * A date tells objects apart, not groups: a setting below one would bind from the first day on, whatever it
+ * says.
+ */
 static int check_dated(const struct policy *p, size_t from, unsigned *line, struct err *e)
 {
     for (size_t i = from; i < p->sections; i++)
@@ -600,8 +647,11 @@ static int check_dated(const struct policy *p, size_t from, unsigned *line, stru
             if (keys[entry->word].kinds & SECTION_PATTERN)
                 continue;
             *line = entry->line;
-            return err_set(e, ERR_CONF, "\"%s\" is a setting of the group, and cannot stand in a section with since; put it in one of "
-                           "its own", keys[entry->word].name);
+            return err_set(e, ERR_CONF,
+                           "\"%s\" is a setting of the group, and cannot stand in a section with since; put "
+                           "it in one of "
+                           "its own",
+                           keys[entry->word].name);
         }
     return 0;
 }

@@ -62,7 +62,8 @@ void policy_write_close(struct policy_write *w)
 static int fill(const struct policy_write *w, int fd, const void *text, size_t len)
 {
     /* The owner first: a change of owner may take bits of the mode away. */
-    if (w->fd >= 0 && (w->st.st_uid != geteuid() || w->st.st_gid != getegid()) && fchown(fd, w->st.st_uid, w->st.st_gid) < 0)
+    if (w->fd >= 0 && (w->st.st_uid != geteuid() || w->st.st_gid != getegid()) &&
+        fchown(fd, w->st.st_uid, w->st.st_gid) < 0)
         return -1;
     if (w->fd >= 0 && fchmod(fd, w->st.st_mode & 07777) < 0)
         return -1;

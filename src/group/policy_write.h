@@ -18,7 +18,9 @@ struct policy_write {
 /* A file that is not there is an empty one. Waits for whoever changes it at the moment. ERR_CONF. */
 int policy_write_open(struct policy_write *w, const char *file, struct err *e);
 
-/* The new text, durable, with the owner and the mode that the file had. ERR_CONF; the file is then as it was. */
+/*
+ * The new text, durable, with the owner and the mode that the file had. ERR_CONF; the file is then as it was.
+ */
 int policy_write_replace(struct policy_write *w, const void *text, size_t len, struct err *e);
 
 void policy_write_close(struct policy_write *w);

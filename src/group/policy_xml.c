@@ -74,7 +74,9 @@ static void XMLCALL on_start(void *ctx, const char *name, const char **attribute
         r->text.len = 0;
     } else {
         const char *at = strchr(name, SPACE);
-        stop(r, r->where == OUTSIDE ? "the document is not a replicationPolicy, but a " : "not expected here: ", at ? at + 1 : name);
+        stop(r,
+             r->where == OUTSIDE ? "the document is not a replicationPolicy, but a " : "not expected here: ",
+             at ? at + 1 : name);
     }
 }
 
@@ -120,7 +122,8 @@ static void XMLCALL on_end(void *ctx, const char *name)
 }
 
 /* Whatever makes entities begins here. */
-static void XMLCALL on_doctype(void *ctx, const char *name, const char *system, const char *public, int internal)
+static void XMLCALL on_doctype(void *ctx, const char *name, const char *system, const char *public,
+                               int internal)
 {
     (void)name;
     (void)system;

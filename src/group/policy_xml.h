@@ -19,12 +19,13 @@ struct policy_xml {
 };
 
 /*
- * Reads a document whose root is a replicationPolicy, in DataONE's namespace of whatever version or in none. ERR_FORMAT for all else,
- * also for a document type, and so for every entity but XML's own; x is then empty.
+ * Reads a document whose root is a replicationPolicy, in DataONE's namespace of whatever version or in none.
+ * ERR_FORMAT for all else, also for a document type, and so for every entity but XML's own; x is then empty.
  */
 int policy_xml_read(struct policy_xml *x, const char *text, size_t len, struct err *e);
 void policy_xml_free(struct policy_xml *x);
 
-void policy_xml_write(const struct policy_xml *x, struct buf *out); /* names that are no UTF-8 or hold control characters lose them */
+void policy_xml_write(const struct policy_xml *x,
+                      struct buf *out); /* names that are no UTF-8 or hold control characters lose them */
 
 #endif

@@ -105,8 +105,9 @@ int text_check_name(const char *what, struct span s, struct err *e)
             return err_set(e, ERR_CONF, "the name of the %s holds a control character (byte 0x%02x)", what,
                            p[0]);
         if (is_unseen(p, n))
-            return err_set(e, ERR_CONF, "the name of the %s holds a character that cannot be seen, at byte %zu",
-                           what, i + 1);
+            return err_set(e, ERR_CONF,
+                           "the name of the %s holds a character that cannot be seen, at byte %zu", what,
+                           i + 1);
     }
     return 0;
 }
@@ -153,8 +154,8 @@ int text_quoted(struct span s, struct span *out, struct span *rest, struct err *
 }
 
 /*
- * SoS cuts at any '#' or ';'; only where a blank comes before it do we know that a comment is meant, and a store
- * is not to be guessed.
+ * SoS cuts at any '#' or ';'; only where a blank comes before it do we know that a comment is meant, and a
+ * store is not to be guessed.
  */
 int text_value(struct span s, const char *what, struct span *out, struct err *e)
 {

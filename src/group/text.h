@@ -27,7 +27,9 @@ struct span text_begin(const char *text, size_t len); /* without a byte-order ma
 bool text_line(struct span text, size_t *at, struct span *line);
 int text_check_line(struct span line, struct err *e); /* ERR_CONF for what no line may hold */
 
-/* Names are typed, printed and compared, so what cannot be seen in them is refused. ERR_CONF; what is for it. */
+/*
+ * Names are typed, printed and compared, so what cannot be seen in them is refused. ERR_CONF; what is for it.
+ */
 int text_check_name(const char *what, struct span s, struct err *e);
 
 /* Is this, what follows a section or a quoted value, nothing or a comment? */
@@ -49,8 +51,8 @@ int text_quoted(struct span s, struct span *out, struct span *rest, struct err *
 int text_value(struct span s, const char *what, struct span *out, struct err *e);
 
 /*
- * A file's bytes, owned by the caller; NULL with e (ERR_CONF, with the file's name). Links are followed: this is
- * the user's own file. what is it hardly, when it is too large?
+ * A file's bytes, owned by the caller; NULL with e (ERR_CONF, with the file's name). Links are followed: this
+ * is the user's own file. what is it hardly, when it is too large?
  */
 char *text_load(const char *file, const char *what, size_t *len, struct err *e);
 

@@ -98,7 +98,8 @@ static int parse_class(struct pattern_class *c, const char **at, const char *end
     return 0;
 }
 
-static int parse_token(struct pattern *r, struct pattern_token *t, const char **at, const char *end, struct err *e)
+static int parse_token(struct pattern *r, struct pattern_token *t, const char **at, const char *end,
+                       struct err *e)
 {
     const char *p = *at;
     switch (*p++) {

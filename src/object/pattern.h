@@ -57,8 +57,8 @@ struct pattern {
 };
 
 /*
- * Compiles len bytes, which hold no NUL. ERR_USAGE for an empty pattern, an unclosed or unknown class, a wildcard
- * pattern that ends in '\', and for one that is too long; p is then empty.
+ * Compiles len bytes, which hold no NUL. ERR_USAGE for an empty pattern, an unclosed or unknown class, a
+ * wildcard pattern that ends in '\', and for one that is too long; p is then empty.
  */
 int pattern_compile(struct pattern *p, const char *text, size_t len, struct err *e);
 void pattern_free(struct pattern *p); /* what it holds */

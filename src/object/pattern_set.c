@@ -9,9 +9,9 @@
 #include <string.h>
 
 /*
- * All patterns together are one machine: a set of places in their tokens, stepped by each byte of the path. The
- * sets that really occur are few, so each gets a number and a row of what follows on which byte, filled in when it
- * is first needed. When there are too many, all are forgotten and collected anew.
+ * All patterns together are one machine: a set of places in their tokens, stepped by each byte of the path.
+ * The sets that really occur are few, so each gets a number and a row of what follows on which byte, filled
+ * in when it is first needed. When there are too many, all are forgotten and collected anew.
  */
 #define STATES_BYTES ((size_t)32 << 20) /* that the rows may take */
 #define NONE UINT32_MAX

@@ -1,6 +1,6 @@
 /*
- * Many patterns at once: which of them mean this object? A pattern means an object (a file or a symlink) when it
- * matches its path or that of a directory above it, just as --exclude with it would leave the object out.
+ * Many patterns at once: which of them mean this object? A pattern means an object (a file or a symlink) when
+ * it matches its path or that of a directory above it, just as --exclude with it would leave the object out.
  * The cost of an answer is a look-up for each byte of the path, however many patterns there are.
  */
 #ifndef OBJECT_PATTERN_SET_H
@@ -21,8 +21,8 @@ void pattern_set_free(struct pattern_set *s); /* NULL is fine */
 int pattern_set_add(struct pattern_set *s, const char *text, size_t len, struct err *e);
 
 /*
- * The number of the answer, from 0 on: equal answers have equal numbers for as long as s lives. path is one that
- * path_check lets pass. Fastest when neighbours come one after the other.
+ * The number of the answer, from 0 on: equal answers have equal numbers for as long as s lives. path is one
+ * that path_check lets pass. Fastest when neighbours come one after the other.
  */
 uint32_t pattern_set_match(struct pattern_set *s, const char *path, size_t len);
 
