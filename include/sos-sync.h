@@ -131,6 +131,7 @@ struct sos_options {
     bool no_sandbox;         /* agents do not lock themselves in: for systems where they could not work then */
     enum sos_fsync fsync;
     enum sos_compress compress;
+    long wait;               /* seconds to wait for a store that another run holds; 0: not at all; -1: as long as it takes */
     unsigned timeout;        /* seconds of silence after which a member is given up; 0: never */
     unsigned threads;        /* for each agent's hashing; 0: as many as there are cores */
     const char *state_dir;   /* NULL: .sos-sync/ in each store */

@@ -112,6 +112,7 @@ static struct sos_options run_options(const struct options *o)
     run.no_sandbox = o->no_sandbox;
     run.fsync = (enum sos_fsync)o->fsync;
     run.compress = (enum sos_compress)o->compress;
+    run.wait = o->wait;
     if (o->timeout >= 0)
         run.timeout = (unsigned)o->timeout;
     run.threads = o->threads;

@@ -112,6 +112,17 @@ static int take_seconds(struct options *o, const struct row *row, const char *va
     return 0;
 }
 
+static int take_wait(struct options *o, const struct row *row, const char *value, struct err *e)
+{
+    uint64_t v = 0;
+    if (value && (num_duration(value, &v, NULL) < 0 || v > TIMEOUT_MAX))
+        return err_set(e, ERR_USAGE,
+                       "--%s \"%s\": allowed are seconds, or a number with s, m, h or d behind it, up to 366d; "
+                       "without a number it waits as long as it takes", row->name, value);
+    *(long *)field(o, row) = value ? (long)v : -1;
+    return 0;
+}
+
 static int take_threads(struct options *o, const struct row *row, const char *value, struct err *e)
 {
     uint64_t v;
@@ -255,6 +266,8 @@ static const struct row table[] = {
      .help = "keep no such copies, and use none"},
     {0, "fsync", "WHEN", .commands = S, .take = take_choice, AT(fsync), .choice = fsync_names,
      .help = "batch (default), always (after each object) or none"},
+    {0, "wait", "SECONDS", .optional = true, .commands = S, .take = take_wait, AT(wait),
+     .help = "wait so long for a store that another run holds; alone: as long as it takes"},
     {0, "timeout", "SECONDS", .commands = S, .take = take_seconds, AT(timeout),
      .help = "give up a member after so long a silence (300); 0: never"},
     {0, "threads", "N", .commands = S | M, .take = take_threads, AT(threads),

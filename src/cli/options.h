@@ -29,6 +29,7 @@ struct options {
     int format;   /* of enum options_format; OPTIONS_JSON is --json, for any command */
     int fsync;    /* of enum sos_fsync */
     int compress; /* of enum sos_compress */
+    long wait;        /* seconds; 0: not at all, -1: as long as it takes */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
     const char *config, *policy, *object, *state_dir, *cache_dir, *root; /* NULL: not given */

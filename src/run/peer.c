@@ -31,6 +31,12 @@ static enum sos_status status_of(int code)
     return code == ERR_LOCKED ? SOS_LOCKED : code == ERR_GUARD ? SOS_GUARD : SOS_PARTIAL;
 }
 
+bool peer_may_wait(const struct run *r)
+{
+    long wait = r->options->wait;
+    return wait < 0 || clock_mono_ms() - r->started < wait * 1000;
+}
+
 void peer_fail(struct peer *p, int code, const char *fmt, ...)
 {
     if (!peer_lives(p))
@@ -49,6 +55,12 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
     link_close(&p->link, p->words && p->hung_up && p->link.err_fd < 0, why, sizeof why);
     if (p->words)
         remote_explain(p, text, why, sizeof why);
+    if (code == ERR_LOCKED && peer_may_wait(p->run)) {
+        p->run->blocked = true;
+        if (!p->run->waited)
+            report_trouble(p->run, p->member->name, NULL, false, text);
+        return;
+    }
     report_trouble(p->run, p->member->name, NULL, true, gone && why[0] ? why : text);
     report_status(p->run, status_of(code));
     p->run->summary.unreachable++;

@@ -150,6 +150,7 @@ struct run {
     uint64_t reported[PLAN_MEMBERS_MAX]; /* operations that the report has passed */
     bool report_ended;
     unsigned stage;            /* enum plan_phase: the one that is being carried out */
+    bool blocked, waited;      /* by another run's lock, in this try; in an earlier one */
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
     bool moved;                /* so may one where an object changed while it was read */
     unsigned attempt;          /* from 0 */
@@ -191,6 +192,7 @@ static inline bool peer_refuses(const struct peer *p, const struct plan_target *
            (p->flags & OPENED_NO_DELETE &&
             (t->need == NEED_REMOVE || (t->need == NEED_CONTENT && t->reason == REASON_KIND)));
 }
+bool peer_may_wait(const struct run *r); /* for a store that another run holds */
 /* Gives a member up: tells it, kills its agent, the run goes on without it. */
 void peer_fail(struct peer *p, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Says goodbye, so that its agent ends by itself while we wait for others. */

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static int open_all(struct run *r, struct err *e)
     int rc = await(r, PEER_OPENING, e);
     if (rc < 0)
         return rc;
-    if (locked(r))
+    if (locked(r) || r->blocked)
         return err_set(e, ERR_LOCKED, "a store is in use: the group is left alone");
     guard_check(r);
     return 0;
@@ -210,6 +211,41 @@ static void settle_settings(struct run *r)
     }
 }
 
+/* Until the next try: longer each time, and never the same, so that two runs do not keep each other out for ever. */
+static int nap(const struct run *r, unsigned tries, struct err *e)
+{
+    struct uuid chance;
+    uuid_random(&chance);
+    int64_t until = clock_mono_ms() + (tries < 5 ? 200 << tries : 6400) + 4 * chance.b[0];
+    while (clock_mono_ms() < until) {
+        if (r->callbacks->interrupted && r->callbacks->interrupted(r->callbacks->ctx))
+            return err_set(e, ERR_INTERRUPTED, "interrupted");
+        if (!peer_may_wait(r))
+            return 0; /* once more, and then it says so */
+        poll(NULL, 0, 100);
+    }
+    return 0;
+}
+
+/*
+ * While a store is held by another run all that we hold is let go: else two runs over the same stores
+ * could wait for each other.
+ */
+static int run_patiently(struct run *r, struct err *e)
+{
+    int rc;
+    for (unsigned tries = 0;; tries++) {
+        r->blocked = false;
+        rc = run_once(r, e);
+        if (rc != ERR_LOCKED || !r->blocked || locked(r))
+            return rc;
+        release(r, false);
+        r->waited = true;
+        if ((rc = nap(r, tries, e)) < 0)
+            return rc;
+    }
+}
+
 enum sos_status run_group(struct run *r)
 {
     r->take = messages_take;
@@ -227,7 +263,7 @@ enum sos_status run_group(struct run *r)
     for (bool again = true; again; r->attempt++) {
         struct err e;
         report_again(r);
-        int rc = run_once(r, &e);
+        int rc = run_patiently(r, &e);
         if (rc < 0)
             tell_failure(r, rc, &e);
         else

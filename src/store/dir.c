@@ -39,6 +39,7 @@ struct dir {
     int64_t moment;     /* seconds since 1970: of this run, by the coordinator's clock if it said so */
     int root;           /* carries the lock; -1 when there is no root */
     struct state state;
+    bool holds;         /* the lock, and the state says so */
     struct uuid id;
     int manifest;       /* the scan's; after the commit, what that recorded */
     int before;         /* the one recorded before that, which others may still read; -1: none */
@@ -63,6 +64,25 @@ static bool synced(const struct dir *d)
 
 /* ---- inspect ---- */
 
+/* Who has the lock may have said so in the state. */
+static int in_use(const struct dir *d, struct err *e)
+{
+    char holder[STATE_HOLDER_MAX];
+    struct state s;
+    struct err ignored;
+    bool told = state_open(&s, d->root, d->o.root, d->o.state_dir, false, &ignored) == 0 && state_holder(&s, holder);
+    state_close(&s);
+    return err_set(e, ERR_LOCKED, "%s is in use by %s", d->o.root, told ? holder : "another run");
+}
+
+static void hold(struct dir *d)
+{
+    if (d->o.dry_run || d->state.fd < 0 || d->holds)
+        return;
+    state_hold(&d->state);
+    d->holds = true;
+}
+
 /* 0, also when it is not there; then d->root stays -1. */
 static int open_root(struct dir *d, struct err *e)
 {
@@ -73,9 +93,9 @@ static int open_root(struct dir *d, struct err *e)
         return 0;
     if (flock(d->root, (d->o.dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
         return 0;
-    if (errno == EWOULDBLOCK)
-        return err_set(e, ERR_LOCKED, "%s is in use by another run", d->o.root);
-    return err_sys(e, "%s: cannot lock it", d->o.root);
+    if (errno != EWOULDBLOCK)
+        return err_sys(e, "%s: cannot lock it", d->o.root);
+    return in_use(d, e);
 }
 
 static bool parent_exists(const char *path)
@@ -96,6 +116,8 @@ static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
 {
     struct marker m;
     int rc = state_open(&d->state, d->root, d->o.root, d->o.state_dir, false, e);
+    if (rc == 0)
+        hold(d);
     if (rc == 0)
         rc = state_read_marker(&d->state, &m, e);
     if (rc == 0 && m.group) {
@@ -173,7 +195,10 @@ static int make_store(struct dir *d, const char *group, struct err *e)
         return rc;
     state_close(&d->state);
     rc = state_open(&d->state, d->root, d->o.root, d->o.state_dir, !d->o.dry_run, e);
-    return rc < 0 ? rc : settle_marker(d, group, e);
+    if (rc < 0)
+        return rc;
+    hold(d);
+    return settle_marker(d, group, e);
 }
 
 /* Where the scan writes. */
@@ -695,6 +720,8 @@ static void dir_close(struct store *s)
         close(d->before);
     if (d->o.scratch > 0)
         close(d->o.scratch);
+    if (d->holds)
+        state_let_go(&d->state);
     state_close(&d->state);
     if (d->root >= 0)
         close(d->root);

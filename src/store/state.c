@@ -9,15 +9,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MARKER "marker"
 #define PEERS "peers"
 #define LAST "last"
+#define HOLDER "lock"
 #define LAST_MAX 64u
 #define LAST_FIRST "last run: "
 #define PEERS_MAX 1024u /* members that are remembered */
@@ -542,4 +546,84 @@ int state_adopt_manifest(const struct state *s, int fd, enum store_fsync fsync_h
         return err_sys(e, "%s/%s", s->shown, STATE_MANIFEST);
     state_remove(s, STATE_JOURNAL);
     return 0;
+}
+
+/* ---- who holds the lock ---- */
+
+static void put_command(struct buf *b)
+{
+    char line[256];
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : file_read(fd, line, sizeof line - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 1)
+        return;
+    buf_put(b, " (", 2);
+    for (ssize_t i = 0; i + 1 < n; i++)
+        buf_u8(b, (unsigned char)line[i] < 0x20 || line[i] == 0x7f ? ' ' : (uint8_t)line[i]);
+    buf_u8(b, ')');
+}
+
+static void host_name(char host[HOST_NAME_MAX + 1])
+{
+    if (gethostname(host, HOST_NAME_MAX) < 0 || !host[0])
+        strcpy(host, "?");
+    host[HOST_NAME_MAX] = '\0';
+}
+
+void state_hold(const struct state *s)
+{
+    char host[HOST_NAME_MAX + 1], when[64] = "?", start[HOST_NAME_MAX + 128];
+    struct buf b = {0};
+    struct tm tm;
+    struct err ignored;
+    time_t now = (time_t)clock_now().sec;
+    host_name(host);
+    if (gmtime_r(&now, &tm))
+        strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    int n = snprintf(start, sizeof start, "process %ld on %s since %s", (long)getpid(), host, when);
+    buf_put(&b, start, (size_t)n);
+    put_command(&b);
+    buf_u8(&b, '\n');
+    replace(s, HOLDER, &b, false, &ignored);
+    buf_free(&b);
+}
+
+void state_let_go(const struct state *s)
+{
+    state_remove(s, HOLDER);
+}
+
+bool state_parse_holder(const char *text, size_t len, const char *host)
+{
+    char line[STATE_HOLDER_MAX], where[HOST_NAME_MAX + 1], when[64];
+    long pid;
+    if (len >= sizeof line || memchr(text, '\0', len))
+        return false;
+    memcpy(line, text, len);
+    line[len] = '\0';
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            return false;
+    if (sscanf(line, "process %9ld on %64s since %63s", &pid, where, when) != 3 || pid <= 0)
+        return false;
+    return strcmp(where, host) != 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
+bool state_holder(const struct state *s, char text[STATE_HOLDER_MAX])
+{
+    char host[HOST_NAME_MAX + 1];
+    struct err ignored;
+    size_t len;
+    int rc;
+    char *all = slurp(s, HOLDER, STATE_HOLDER_MAX, &len, &rc, &ignored);
+    host_name(host);
+    bool ok = all && len > 0 && all[len - 1] == '\n' && state_parse_holder(all, len - 1, host);
+    if (ok) {
+        memcpy(text, all, len - 1);
+        text[len - 1] = '\0';
+    }
+    free(all);
+    return ok;
 }

@@ -55,6 +55,17 @@ int state_read_last(const struct state *s, int64_t *at);
 /* Not synced: after a crash it may not be known. */
 int state_write_last(const struct state *s, int64_t at, struct err *e);
 
+/*
+ * Who holds the lock, in words for a message ("process 12 on host since ..."), in a file that says no more than that: the
+ * lock itself is elsewhere and dies with its process. What such a process left behind is not told (0), where that can be seen.
+ */
+#define STATE_HOLDER_MAX 512u
+void state_hold(const struct state *s);    /* failure does no harm */
+void state_let_go(const struct state *s);
+bool state_holder(const struct state *s, char text[STATE_HOLDER_MAX]);
+/* May this have been written by a process that lives? For one line of such a file, without its newline. */
+bool state_parse_holder(const char *text, size_t len, const char *host);
+
 /* The remembered peers, sorted by id; *peer is NULL for none. 0 or an error. */
 int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n, struct err *e);
 /* Peers that are not in the list stay remembered, unless another now has their address; an unchanged file is left alone. */

@@ -1,4 +1,4 @@
-/* The marker, the list of peers, and the names of partials. */
+/* The marker, the list of peers, who holds the lock, when the last run was, and the names of partials. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +40,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (!peer[i].address[0] || (i && uuid_cmp(&peer[i - 1].id, &peer[i].id) >= 0))
                 __builtin_trap();
     state_free_peers(peer, n);
+    int64_t at;
+    if (state_parse_last((const char *)data, size, &at, &e) == 0 && (at > ENTRY_TIME_MAX || at < -ENTRY_TIME_MAX))
+        __builtin_trap();
+    state_parse_holder((const char *)data, size, "");
     parse_name(data, size);
     return 0;
 }

@@ -590,6 +590,22 @@ unreadable_directory() {
     same a b c
 }
 
+@test "E6: who holds a store is named, and can be waited for" {
+    need flock
+    put a x 1
+    exits 0 a b
+    put a y 2
+    flock -x b sleep 3 &
+    exits 5 a b
+    exits 5 --wait=1 a b
+    [[ $errors == *"b is in use by another run"* ]]
+    exits 0 --wait a b
+    [ "$(grep -c "in use" <<<"$errors")" = 1 ]
+    wait
+    same a b
+    [ ! -e a/.sos-sync/lock ]
+}
+
 @test "E6: a real run that stands still holds its locks; dry runs do not disturb each other" {
     need flock
     put a x 1
@@ -597,6 +613,7 @@ unreadable_directory() {
     put a y 2
     traced_stop a b
     exits 5 a b
+    [[ $errors == *"is in use by process "[0-9]*" on $(uname -n) since 2"*"sos-sync"* ]]
     exits 5 b c
     exits 5 --dry-run a b || exits 0 --dry-run a b
     resume

@@ -1131,6 +1131,10 @@ static void locks(void **state)
     open_store(&t, w.src, NULL);
     struct store_options o = options_for(&u, w.src);
     assert_int_equal(try_open(&o, &e), ERR_LOCKED);
+    char *holder = mem_printf(" is in use by process %ld on ", (long)getpid());
+    assert_non_null(strstr(e.msg, holder));
+    assert_true(exists(w.src, ".sos-sync/lock"));
+    free(holder);
     int lent = t.s->ops->lend(t.s, &e);
     assert_true(lent >= 0);
     shut(&t);
@@ -1141,6 +1145,8 @@ static void locks(void **state)
     assert_int_equal(try_open(&o, &e), 0); /* two that only look */
     o.dry_run = false;
     assert_int_equal(try_open(&o, &e), ERR_LOCKED);
+    assert_false(exists(w.src, ".sos-sync/lock"));
+    assert_non_null(strstr(e.msg, " is in use by another run"));
     shut(&t);
     world_end(&w);
 }

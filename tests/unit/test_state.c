@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "store/state.h"
@@ -186,12 +187,57 @@ static void files(void **state)
     close(fd);
 }
 
+static void last_run(void **state)
+{
+    (void)state;
+    static const struct { const char *text; bool ok; int64_t at; } t[] = {
+        {"last run: 1700000000\n", true, 1700000000}, {"last run: -5\n", true, -5}, {"last run: 0\n", true, 0},
+        {"last run: 5", false, 0},    {"last run: +5\n", false, 0},  {"last run: -0\n", false, 0},
+        {"last run: 05\n", false, 0}, {"last run:  5\n", false, 0},  {"last run: 5\n\n", false, 0},
+        {"last run: \n", false, 0},   {"last run: 5x\n", false, 0},  {"", false, 0},
+        {"last run: 36028797018963969\n", false, 0}, {"last run: 99999999999999999999\n", false, 0},
+        {"last run: 36028797018963968\n", true, (int64_t)1 << 55},
+    };
+    struct err e;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        int64_t at;
+        int rc = state_parse_last(t[i].text, strlen(t[i].text), &at, &e);
+        if ((rc == 0) != t[i].ok || (rc == 0 && at != t[i].at))
+            fail_msg("%s", t[i].text);
+    }
+    int64_t at;
+    assert_int_equal(state_parse_last("last run: 1\0\n", 13, &at, &e), ERR_FORMAT);
+}
+
+static void holders(void **state)
+{
+    (void)state;
+    char me[64];
+    snprintf(me, sizeof me, "process %ld on here since now (x)", (long)getpid());
+    assert_true(state_parse_holder(me, strlen(me), "here"));
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    snprintf(me, sizeof me, "process %ld on here since now (x)", (long)child);
+    assert_false(state_parse_holder(me, strlen(me), "here")); /* stale */
+    assert_true(state_parse_holder(me, strlen(me), "there")); /* who knows */
+    static const char *const bad[] = {"", "process", "process x on here since now", "process -1 on there since now",
+                                      "process 0 on there since now", "process 1 on there since now \033[2J",
+                                      "process 99999999999 on there since now", "in use"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (state_parse_holder(bad[i], strlen(bad[i]), "here"))
+            fail_msg("%s", bad[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(markers),
         cmocka_unit_test(peers_text),
         cmocka_unit_test(names),
+        cmocka_unit_test(last_run),
+        cmocka_unit_test(holders),
         cmocka_unit_test_setup_teardown(files, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
