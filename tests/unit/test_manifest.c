@@ -491,6 +491,54 @@ static void writer_refuses_what_cannot_be_read(void **state)
     close(fd);
 }
 
+/* They stand anywhere, keep nothing but version, record and time, and are no objects. */
+static void tombstones(void **state)
+{
+    (void)state;
+    static const struct { const char *path; enum entry_kind kind; } t[] = {
+        {"a/gone", ENTRY_GONE}, {"d", ENTRY_DIR}, {"d/e", ENTRY_GONE}, {"d/e/f", ENTRY_GONE}, {"d/g", ENTRY_FILE},
+        {"d/g/h", ENTRY_GONE}, {"d/i", ENTRY_FILE}, {"e", ENTRY_GONE}, {"f", ENTRY_FILE}, {"f/x", ENTRY_GONE},
+    };
+    enum { GRAVES = sizeof t / sizeof t[0] };
+    static struct entry e[GRAVES];
+    struct manifest_totals totals;
+    struct manifest_head h;
+    struct err err;
+    const struct entry *got;
+    for (size_t i = 0; i < GRAVES; i++) {
+        e[i] = entry_of(t[i].path, t[i].kind);
+        if (t[i].kind != ENTRY_GONE)
+            continue;
+        e[i].mode = 0;
+        e[i].size = 0;
+        e[i].digest = (struct digest){{0}};
+        e[i].mtime = (struct stamp){i % 2 ? -5 : 1700000000, 0};
+        e[i].flags = i % 2 ? ENTRY_HIDDEN : 0;
+        e[i].place = (struct entry_place){0};
+    }
+    int fd = write_all(e, GRAVES, &totals);
+    assert_int_equal(totals.entries, GRAVES);
+    assert_int_equal(totals.objects, 3);
+    assert_int_equal(totals.dirs, 1);
+    struct manifest_reader *r = manifest_reader_new(fd, &h, &err);
+    for (size_t i = 0; i < GRAVES; i++) {
+        assert_int_equal(manifest_reader_next(r, &got, &err), 1);
+        same_entry(got, &e[i], true);
+        struct buf b = {0};
+        static char path[PATH_LEN_MAX + 1];
+        static struct entry alone;
+        manifest_put_entry(&b, &e[i]);
+        struct rd in = rd_of(b.data, b.len);
+        assert_int_equal(manifest_get_entry(&in, path, &alone, &err), 0);
+        assert_true(rd_done(&in));
+        same_entry(&alone, &e[i], false);
+        buf_free(&b);
+    }
+    assert_int_equal(manifest_reader_next(r, &got, &err), 0);
+    manifest_reader_free(r);
+    close(fd);
+}
+
 static void writer_aborts_on_disorder(void **state)
 {
     (void)state;
@@ -860,6 +908,7 @@ int main(void)
         cmocka_unit_test(rehead),
         cmocka_unit_test(writer_reports_a_full_disk),
         cmocka_unit_test(writer_refuses_what_cannot_be_read),
+        cmocka_unit_test(tombstones),
         cmocka_unit_test(writer_aborts_on_disorder),
         cmocka_unit_test(golden_files),
         cmocka_unit_test(damaged_files),

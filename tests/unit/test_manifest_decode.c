@@ -92,16 +92,25 @@ static int decode(struct buf *b, struct err *err)
     return rc < 0 ? rc : n;
 }
 
+static unsigned world_mode(char kind, unsigned turn)
+{
+    return kind == 'g' ? 0 : kind == 'l' ? 0777u : turn % 2 ? 0700u : 0755u;
+}
+
 /* An entry of a world ("da/b"), behind the one before it in the same block, or first in its own. */
 static void put_world_entry(struct buf *b, const char *text, const char *last, unsigned turn)
 {
-    unsigned kind = text[0] == 'd' ? ENTRY_DIR : text[0] == 'l' ? ENTRY_LINK : ENTRY_FILE;
-    unsigned same = 0;
+    unsigned kind = text[0] == 'd' ? ENTRY_DIR : text[0] == 'l' ? ENTRY_LINK : text[0] == 'g' ? ENTRY_GONE : ENTRY_FILE;
+    unsigned same = 0, mode = world_mode(text[0], turn);
+    bool same_mode = last && mode == world_mode(last[-1], turn - 1);
     while (last && text[1 + same] && text[1 + same] == last[same])
         same++;
-    raw_front(b, kind | (last ? 32 | 64 : 0), same, text + 1 + same);
-    buf_varint(b, kind == ENTRY_LINK ? 0777u : turn % 2 ? 0700u : 0755u);
-    if (kind != ENTRY_DIR)
+    raw_front(b, kind | (last ? 32 | 64 : 0) | (same_mode ? 16 : 0), same, text + 1 + same);
+    if (!same_mode)
+        buf_varint(b, mode);
+    if (kind == ENTRY_GONE)
+        buf_svarint(b, 1700000000);
+    else if (kind != ENTRY_DIR)
         raw_content(b, 10, 1, 1);
     if (!last)
         raw_tail(b);
@@ -138,13 +147,24 @@ static int decode_world(const char *world, int split, struct err *err)
     return rc < 0 ? rc : n;
 }
 
-/* "d" is a directory, "f" a file, "l" a symlink, each with its path; n is how many decode, or the error. */
+/* "d" is a directory, "f" a file, "l" a symlink, "g" a tombstone, each with its path; n is how many decode, or the error. */
 static void order_and_parents(void **state)
 {
     (void)state;
     static const struct { const char *world; int n; } worlds[] = {
         {"fa fb fc", 3}, {"da fa/b fa/c lb", 4}, {"da da/b fa/b/c fa/d fb", 5}, {"da fa/b fa.b fa0", 4},
         {"da da/b da/b/c fa/b/c/d de", 5}, {"da db fb/c", 3}, {"da da/x fa-b", 3},
+        /* Tombstones need no directory, and stand below files as well. */
+        {"ga", 1}, {"ga/b/c", 1}, {"ga ga/b ga/b/c gb", 4}, {"fa ga/b ga/b/c fa.x", 4}, {"da ga/b fa/c", 3},
+        {"da ga/b ga/b/c fa/d fe", 5}, {"da ga/b/c/d da/c fa/c/e", 4}, {"da da/b ga/b/c fa/d", 4},
+        {"da gab gac/d db fb/x", 5}, {"da da/b ga/b/x ga.y fb", 5},
+        /* But they are none, and what is alive still needs its own. */
+        {"ga fa/b", ERR_FORMAT}, {"fa ga/b fa/c", ERR_FORMAT}, {"fa ga/b ga/b/c fa/b/d", ERR_FORMAT},
+        {"la ga/b fa/b/c", ERR_FORMAT}, {"da ga/b fa/b/c", ERR_FORMAT}, {"da fa/b ga/b/c fa/b/d", ERR_FORMAT},
+        {"ga/b fa/c", ERR_FORMAT}, {"ga/b/c fa/b/d", ERR_FORMAT}, {"da ga/b/c fa/b/d", ERR_FORMAT},
+        {"da gb fb/c", ERR_FORMAT}, {"da gab fab/c", ERR_FORMAT}, {"da gab/c fab/d", ERR_FORMAT},
+        {"da da/b gb fa/b/c", ERR_FORMAT}, {"da gb fa/c", ERR_FORMAT}, {"ga ga", ERR_FORMAT}, {"fa ga", ERR_FORMAT},
+        {"gb ga", ERR_FORMAT}, {"da ga/c ga/b", ERR_FORMAT}, {"g../a", ERR_FORMAT},
         /* B1: unsorted */
         {"fb fa", ERR_FORMAT}, {"da fa.b fa/b", ERR_FORMAT}, {"da fa/c fa/b", ERR_FORMAT},
         {"da fa/b fa", ERR_FORMAT},

@@ -25,7 +25,11 @@ static struct entry entry_of(char *path, const char *word)
     memcpy(path, word + 1, n);
     path[n] = '\0';
     struct entry e = {.path = path, .path_len = n, .mode = 0755, .origin = {{7}}, .first_seen = 5};
-    e.kind = word[0] == 'd' ? ENTRY_DIR : ENTRY_FILE;
+    e.kind = word[0] == 'd' ? ENTRY_DIR : word[0] == 'g' ? ENTRY_GONE : ENTRY_FILE;
+    if (e.kind == ENTRY_GONE) {
+        e.mode = 0;
+        e.mtime.sec = 1700000000;
+    }
     if (e.kind == ENTRY_FILE) {
         e.size = turn;
         e.digest = digest_of(&turn, sizeof turn);
@@ -40,7 +44,7 @@ static void put_words(struct buf *out, const char *words)
     char *text = mem_strdup(words), path[256], *save = NULL;
     for (char *w = strtok_r(text, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
         if (*w == '-') {
-            buf_varint(out, 0);
+            buf_varint(out, 8); /* as a damaged tombstone would begin */
             buf_str(out, w + 1, strlen(w) - 1);
             continue;
         }
@@ -175,7 +179,8 @@ static void makes_the_other(void **state)
     (void)state;
     static const char *const world[] = {
         "", "fa", "fa=2", "fb", "fa fb fc", "da", "da fa/b", "da da/b fa/b/c fa/d", "da da/b=2 fa/b/c fa/d=3 fz",
-        "fa fa.txt fz", "da fa/x fa.txt",
+        "fa fa.txt fz", "da fa/x fa.txt", "ga", "ga=2", "ga fb", "fa ga/b ga/b/c fz", "da ga/b ga/b/c fa/d",
+        "ga ga/b ga/b/c ga/d", "da ga/b/c da/d fa/d/e",
     };
     size_t n = sizeof world / sizeof world[0];
     for (size_t i = 0; i < n; i++)
@@ -242,6 +247,13 @@ static void refuses(void **state)
         {"da fa/b", "-a", "without its directory"},
         {"da fa/b", "fa", "without its directory"},
         {"da da/b fa/b/c", "-a/b", "without its directory"},
+        {"da fa/b", "ga", "without its directory"},
+        {"da da/b fa/b/c", "ga/b", "without its directory"},
+        {"fa", "ga/b fa/c", "without its directory"},
+        {"ga ga/b", "fa/b", "without its directory"},
+        {"ga", "ga", "did not change"},
+        {"ga", "-b", "not there"},
+        {"fa", "ga", "totals"},
         {"fa", "f../x", "path"},
         {"fa", "f/etc", "path"},
         {"fa", "-..", "path"},
