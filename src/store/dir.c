@@ -509,7 +509,8 @@ static int dir_read_open(struct store *s, const struct entry *want, struct err *
         return dir;
     int fd = openat(dir, leaf, OPEN_SOURCE);
     if (fd < 0)
-        return errno == ENOENT || errno == ELOOP ? gone(e) : err_sys(e, "cannot be read");
+        return errno == ENOENT || errno == ELOOP || errno == ENXIO || errno == ENODEV || errno == ESTALE
+                   ? gone(e) : err_sys(e, "cannot be read");
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
         clock_kept(want->mtime, seen_mtime(&st)))
         return fd;

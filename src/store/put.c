@@ -133,6 +133,18 @@ static int changed(struct err *e)
     return err_set(e, ERR_CHANGED, CHANGED);
 }
 
+/* Does this errno say that the object is gone, or is something else now? */
+static bool is_other(int sys)
+{
+    return sys == ENOENT || sys == ELOOP || sys == ENOTDIR || sys == ENXIO || sys == ENODEV || sys == ESTALE;
+}
+
+/* What vanished under our hands is a change like any other. */
+static int failed(struct err *e, const char *what)
+{
+    return is_other(errno) ? changed(e) : err_sys(e, "%s", what);
+}
+
 /* One of our own entries must not be reached by a path that a peer sends. */
 static int check_path(const struct put *p, const struct entry *entry, struct err *e)
 {
@@ -180,7 +192,7 @@ static int prepare(struct put *p, struct op *op, struct err *e)
     /* Where its directory is no more, a deletion has nothing left to do. */
     if (op->parent || (want->kind == ENTRY_GONE && errno == ENOENT))
         return 0;
-    return err_sys(e, "its directory");
+    return failed(e, "its directory");
 }
 
 static const char *leaf_of(const struct entry *e)
@@ -288,10 +300,10 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
     if (rc < 0)
         return rc;
     if (made && mkdirat(op->parent->fd, leaf, open_mode(want->mode)) < 0)
-        return errno == EEXIST ? changed(e) : err_sys(e, "cannot make the directory");
+        return errno == EEXIST ? changed(e) : failed(e, "cannot make the directory");
     int fd = file_beneath_dir(op->parent->fd, leaf);
     if (fd < 0 || set_up_dir(p, op, fd, made || !narrow, &st) < 0)
-        rc = err_sys(e, "cannot set up the directory");
+        rc = failed(e, "cannot set up the directory");
     else
         record_dir(p, op, &st, narrow);
     if (fd >= 0)
@@ -319,7 +331,7 @@ static int open_temp(struct put *p, struct op *op, struct temp *t, struct err *e
             return rc;
     }
     if (temp_open(t, op->parent->fd, (mode_t)op->o->entry->mode, &p->named) < 0)
-        return err_sys(e, "cannot make a temporary file");
+        return failed(e, "cannot make a temporary file");
     return 0;
 }
 
@@ -387,8 +399,7 @@ static int open_source(struct put *p, const struct op *op, struct err *e)
     int dir = source_dir(p, op, &leaf);
     int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
     if (fd < 0)
-        return errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? source_changed(e)
-                                                                    : err_sys(e, "cannot read the source");
+        return is_other(errno) ? source_changed(e) : err_sys(e, "cannot read the source");
     if (source_is(fd, want))
         return fd;
     close(fd);

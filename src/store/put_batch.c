@@ -205,7 +205,7 @@ static int place_new(struct put_batch *b, struct put_item *it, struct err *e)
     }
     if (rc == 0)
         return 0;
-    return errno == EEXIST ? changed(e) : err_sys(e, "cannot put it in place");
+    return errno == EEXIST || errno == ENOENT ? changed(e) : err_sys(e, "cannot put it in place");
 }
 
 static int give_name(struct put_batch *b, struct put_item *it, struct err *e)
