@@ -68,7 +68,9 @@ static struct entry entry_of(char *path, const char *word)
     memcpy(path, word + 1, n);
     path[n] = '\0';
     struct entry e = {.path = path, .path_len = n, .mode = 0755, .origin = {{7}}, .first_seen = 5};
-    e.kind = word[0] == 'd' ? ENTRY_DIR : ENTRY_FILE;
+    e.kind = word[0] == 'd' ? ENTRY_DIR : word[0] == 'g' ? ENTRY_GONE : ENTRY_FILE;
+    if (e.kind == ENTRY_GONE)
+        e.mode = 0;
     e.flags = strchr(word, '!') ? ENTRY_DAMAGED : strchr(word, '?') ? ENTRY_HIDDEN : 0;
     if (e.kind == ENTRY_FILE)
         e.size = 10;
@@ -379,6 +381,9 @@ static void advanced(void **state)
     advances(f, "da fa/b fz", STEPS({"fa=2", NEED_CONTENT}), "fa=2 fz"); /* what lost its directory is gone */
     advances(f, "fa", STEPS({"fq/x", NEED_CONTENT}), "fa");
     advances(f, "da fa/b", STEPS({"fa/c", NEED_CONTENT}, {"fa.x", NEED_CONTENT}), "da fa/b fa/c fa.x");
+    advances(f, "da fa/b fz", STEPS({"ga=2", NEED_RECORD}, {"ga/b=2", NEED_RECORD}), "ga=2 ga/b=2 fz");
+    advances(f, "fa!", STEPS({"ga=2", NEED_RECORD}, {"gq/x", NEED_RECORD}), "ga=2 gq/x");
+    advances(f, "ga ga/b gz", STEPS({"da=2", NEED_CONTENT}, {"fa/b=2", NEED_CONTENT}), "da=2 fa/b=2 gz");
 }
 
 static void not_advanced_to_something_else(void **state)

@@ -307,6 +307,82 @@ static void test_damaged_manifest(void **state)
     close(fd);
 }
 
+struct told {
+    char text[256];
+    int answer;
+};
+
+static int tell(void *ctx, const struct history_at *at)
+{
+    struct told *t = ctx;
+    const struct entry *any = at->recorded ? at->recorded : at->intent;
+    size_t n = strlen(t->text);
+    snprintf(t->text + n, sizeof t->text - n, "%s%s%s%s ", any->path, at->recorded ? "" : "-",
+             at->recorded && at->recorded->kind == ENTRY_GONE ? "!" : "", at->intent ? "+" : "");
+    return t->answer;
+}
+
+static struct entry gone(const char *path, uint64_t own)
+{
+    struct entry e = file(path, own, 0);
+    e.kind = ENTRY_GONE;
+    e.mode = 0;
+    e.size = 0;
+    e.digest = (struct digest){{0}};
+    e.place = JOURNAL_NO_PLACE;
+    return e;
+}
+
+/* Whatever the walk passes over, from both sources, in order; but not what it carries, nor what is only intended there. */
+static void test_missed(void **state)
+{
+    (void)state;
+    const struct entry list[] = {file("a", 2, 0), dir("d"), file("d/x", 3, 0), file("d.y", 4, 0), file("m", 5, 0),
+                                 file("z", 6, 0)};
+    const struct entry put[] = {gone("a", 8), file("b", 1, 0), file("d/a", 1, 0), file("d/x/y", 1, 0), gone("k", 1),
+                                file("m", 9, 0), gone("z", 1)};
+    const bool done[] = {true, true, true, true, true, false, true};
+    int fd = manifest_of(1, list, 6), log = journal_of(put, done, 7);
+    struct err e;
+    struct history_at at;
+    struct told t = {.answer = 0};
+    uint64_t floor;
+    struct history *h = history_new(fd, log, &self, &e);
+    assert_non_null(h);
+    history_on_missed(h, tell, &t);
+    expect_carry(h, "d", "d");
+    assert_string_equal(t.text, "a! b-+ ");
+    expect_carry(h, "d", "d/x");
+    expect_carry(h, "d", NULL);
+    assert_string_equal(t.text, "a! b-+ ");
+    seek(h, "n", &at);
+    assert_string_equal(t.text, "a! b-+ d.y k! m+ ");
+    seek(h, "z", &at); /* a deletion that was done is all that is known */
+    assert_int_equal(at.recorded->kind, ENTRY_GONE);
+    assert_int_equal(at.recorded->place.ino, 0);
+    assert_null(at.intent);
+    assert_int_equal(history_end(h, &floor, &e), 0);
+    assert_string_equal(t.text, "a! b-+ d.y k! m+ ");
+    assert_int_equal(floor, 9);
+    history_free(h);
+    /* What stands on is not dropped; an error ends the call. */
+    h = history_new(fd, -1, &self, &e);
+    t = (struct told){.answer = 1};
+    history_on_missed(h, tell, &t);
+    assert_int_equal(history_end(h, &floor, &e), 0);
+    assert_string_equal(t.text, "a d d/x d.y m z ");
+    assert_int_equal(floor, 1);
+    assert_false(history_dropped(h));
+    history_free(h);
+    h = history_new(fd, -1, &self, &e);
+    t.answer = ERR_INTERRUPTED;
+    history_on_missed(h, tell, &t);
+    assert_int_equal(history_seek(h, "b", 1, &at, &e), ERR_INTERRUPTED);
+    history_free(h);
+    close(fd);
+    close(log);
+}
+
 static void test_foreign_journal(void **state)
 {
     (void)state;
@@ -327,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_dropped_raise_the_floor),
         cmocka_unit_test(test_carry_subtree),
         cmocka_unit_test(test_intents),
+        cmocka_unit_test(test_missed),
         cmocka_unit_test(test_carry_takes_what_was_done),
         cmocka_unit_test(test_moved),
         cmocka_unit_test(test_damaged_manifest),
