@@ -657,7 +657,7 @@ static void no_way_out_by_symlink(void **state)
     assert_int_equal(f.type, MSG_DATA_END);
     message_put_apply(&s.out, 0, &dir);
     wire_out_frame(&s.out, MSG_FLUSH, 0, NULL, 0);
-    result_is(&s, 1, ERR_SYS);
+    result_is(&s, 1, ERR_CHANGED);
     stop(&s);
     assert_false(exists("made"));
     free(root);

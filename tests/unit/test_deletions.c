@@ -128,7 +128,7 @@ static int try_enter(struct world *w)
 {
     struct store_options o = {.root = w->root, .fsync = STORE_FSYNC_NONE, .threads = 1, .dry_run = w->dry_run,
                               .no_delete = w->no_delete, .read_only = w->read_only, .filter = w->filter,
-                              .watch = {w, on_progress, on_problem, on_done}};
+                              .watch = {.ctx = w, .progress = on_progress, .problem = on_problem, .done = on_done}};
     leave(w);
     memset(w->code, 77, sizeof w->code);
     w->given = 0;
