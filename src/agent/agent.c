@@ -206,6 +206,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     rc = confine_open(a, &m, e);
     if (rc < 0)
         return rc;
+    a->by = mem_strndup(m.by, m.by_len);
     a->squeeze = (enum squeeze_mode)m.compress;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     a->threads = m.threads || cores < 1 ? (unsigned)m.threads : (unsigned)cores;
@@ -216,6 +217,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .read_only = a->options->read_only,
         .no_delete = a->options->no_delete,
         .scratch = a->scratch,
+        .by = a->by,
         .checksum = m.flags & OPEN_CHECKSUM,
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
@@ -415,7 +417,7 @@ static int carry_out(struct agent *a, struct frame *f, const struct message_appl
 {
     bool patch = m->from == MSG_FROM_PATCH;
     struct store_op op = {.seq = m->seq, .how = (enum store_how)m->how,
-                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m->from, .from_path = m->from_path, .from_root = -1,
+                          .from = patch ? STORE_FROM_STREAM : (enum store_from)m->from, .why = (enum store_why)m->why, .from_path = m->from_path, .from_root = -1,
                           .entry = &m->entry};
     if (a->options->read_only && op.how != STORE_RECORD)
         return a->store->ops->apply(a->store, &op, e); /* which refuses it, wherever its content was to come from */
@@ -494,6 +496,9 @@ static const struct {
     {MSG_LIST, NEEDS_SCAN, false, do_list},      {MSG_HAVE, NEEDS_SCAN, false, do_have},
     {MSG_LEND, NEEDS_OPEN, false, do_lend},      {MSG_APPLY, NEEDS_SCAN, true, do_apply},
     {MSG_FLUSH, NEEDS_SCAN, true, do_flush},     {MSG_COMMIT, NEEDS_SCAN, true, do_commit},
+    {MSG_TRASH_LIST, NEEDS_OPEN, false, trashing_list},
+    {MSG_TRASH_RESTORE, NEEDS_OPEN, true, trashing_restore},
+    {MSG_TRASH_EMPTY, NEEDS_OPEN, true, trashing_empty},
     {MSG_BYE, NEEDS_NOTHING, false, do_bye},
 };
 
@@ -561,6 +566,7 @@ static void release(struct agent *a)
     free(a->root);
     free(a->state_dir);
     free(a->group);
+    free(a->by);
     wire_in_close(&a->in);
     wire_out_close(&a->out);
     free(a);

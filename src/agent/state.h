@@ -29,6 +29,7 @@ struct agent {
     struct filter *filter;
     char *root, *state_dir;    /* what is served, from the options or OPEN; NULL before, or for none */
     char *group;               /* what SCAN said */
+    char *by;                  /* who drives the run, as OPEN said */
     int scratch;               /* for the store, until it takes it; 0: none */
     bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
     bool dry_run, scanned, bye;
@@ -103,5 +104,11 @@ int incoming_expect(struct agent *a, uint16_t channel, struct err *e);
  */
 int incoming_take(struct agent *a, uint16_t channel, const void **p, size_t *n);
 void incoming_free_all(struct agent *a);
+
+/* ---- trashing.c ---- */
+
+int trashing_list(struct agent *a, struct frame *f, struct err *e);    /* TRASH_LIST */
+int trashing_restore(struct agent *a, struct frame *f, struct err *e); /* TRASH_RESTORE */
+int trashing_empty(struct agent *a, struct frame *f, struct err *e);   /* TRASH_EMPTY */
 
 #endif

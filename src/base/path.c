@@ -1,7 +1,10 @@
 #include "base/path.h"
 
+#include "base/mem.h"
+
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static unsigned rank(char c)
@@ -37,7 +40,7 @@ bool path_reserved(const char *name, size_t len)
     return len == n || name[n] == '.';
 }
 
-static int check_name(const char *name, size_t len, struct err *e)
+static int check_name(const char *name, size_t len, bool any, struct err *e)
 {
     if (len == 0)
         return err_set(e, ERR_FORMAT, "path with an empty component");
@@ -45,12 +48,12 @@ static int check_name(const char *name, size_t len, struct err *e)
         return err_set(e, ERR_FORMAT, "path component of %zu bytes", len);
     if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
         return err_set(e, ERR_FORMAT, "path with a \"%.*s\" component", (int)len, name);
-    if (path_reserved(name, len))
+    if (!any && path_reserved(name, len))
         return err_set(e, ERR_FORMAT, "path with the reserved component \"%.*s\"", (int)len, name);
     return 0;
 }
 
-int path_check(const char *path, size_t len, struct err *e)
+static int check(const char *path, size_t len, bool any, struct err *e)
 {
     if (len == 0)
         return err_set(e, ERR_FORMAT, "empty path");
@@ -61,11 +64,21 @@ int path_check(const char *path, size_t len, struct err *e)
     for (size_t at = 0;;) {
         const char *slash = memchr(path + at, '/', len - at);
         size_t end = slash ? (size_t)(slash - path) : len;
-        int rc = check_name(path + at, end - at, e);
+        int rc = check_name(path + at, end - at, any, e);
         if (rc < 0 || !slash)
             return rc;
         at = end + 1;
     }
+}
+
+int path_check(const char *path, size_t len, struct err *e)
+{
+    return check(path, len, false, e);
+}
+
+int path_check_any(const char *path, size_t len, struct err *e)
+{
+    return check(path, len, true, e);
 }
 
 size_t path_parent(const char *path, size_t len)
@@ -100,14 +113,20 @@ size_t path_utf8(const unsigned char *p, size_t left)
     return n;
 }
 
+/* Is the byte at p one that path_show leaves as it is? *n: how many belong to it. */
+static bool shown_plain(const unsigned char *p, size_t left, size_t *n)
+{
+    *n = path_utf8(p, left);
+    return *n > 0 && p[0] >= 0x20 && p[0] != 0x7f && p[0] != '\\' && !(*n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+}
+
 char *path_show(char *out, size_t size, const char *name, size_t len)
 {
     const unsigned char *p = (const unsigned char *)name;
     size_t at = 0, i = 0;
     while (i < len) {
-        size_t n = path_utf8(p + i, len - i);
-        bool plain = n > 0 && p[i] >= 0x20 && p[i] != 0x7f && p[i] != '\\' &&
-                     !(n == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0);
+        size_t n;
+        bool plain = shown_plain(p + i, len - i, &n);
         size_t take = n ? n : 1;
         size_t need = plain ? take : 4 * take;
         if (at + need + 1 > size)
@@ -124,4 +143,34 @@ char *path_show(char *out, size_t size, const char *name, size_t len)
     if (size)
         out[at] = '\0';
     return out;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+long path_unshow(char *out, size_t size, const char *text, size_t len)
+{
+    size_t at = 0, n;
+    for (size_t i = 0; i < len; i += n) {
+        bool plain = shown_plain((const unsigned char *)text + i, len - i, &n);
+        if (!plain)
+            n = len - i > 3 && text[i] == '\\' && text[i + 1] == 'x' && hex_digit(text[i + 2]) >= 0 &&
+                hex_digit(text[i + 3]) >= 0 ? 4 : 0;
+        if (n == 0 || at + (plain ? n : 1) + 1 > size)
+            return -1;
+        if (plain)
+            memcpy(out + at, text + i, n);
+        else
+            out[at] = (char)(hex_digit(text[i + 2]) << 4 | hex_digit(text[i + 3]));
+        at += plain ? n : 1;
+    }
+    out[at] = '\0';
+    /* Each name has one form: what escapes more than it must is not ours. */
+    char *again = mem_alloc(4 * at + 1);
+    path_show(again, 4 * at + 1, out, at);
+    bool same = strlen(again) == len && memcmp(again, text, len) == 0;
+    free(again);
+    return same ? (long)at : -1;
 }

@@ -28,6 +28,9 @@ int path_cmp(const char *a, size_t alen, const char *b, size_t blen);
  */
 int path_check(const char *path, size_t len, struct err *e);
 
+/* The same with reserved names allowed: of what lies in the trash, where our temporary files may be. */
+int path_check_any(const char *path, size_t len, struct err *e);
+
 /* Is this one component a name that belongs to us (".sos-sync", ".sos-sync.*")? */
 bool path_reserved(const char *name, size_t len);
 
@@ -42,6 +45,12 @@ bool path_below(const char *path, size_t len, const char *dir, size_t dirlen);
  * characters, the C1 range, backslash and bytes that are not UTF-8 become \xNN. Returns out.
  */
 char *path_show(char *out, size_t size, const char *name, size_t len);
+
+/*
+ * The name that path_show has written as text, into out (size bytes) with a NUL behind it: its length. -1 when the text is
+ * not exactly what path_show writes of some name, or the name does not fit. It may hold a NUL.
+ */
+long path_unshow(char *out, size_t size, const char *text, size_t len);
 
 /* Bytes of the valid UTF-8 sequence at p (left bytes available), 0 when there is none. */
 size_t path_utf8(const unsigned char *p, size_t left);

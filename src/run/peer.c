@@ -109,6 +109,9 @@ static void send_open(struct run *r, struct peer *p)
     filter_put(f, &rules);
     filter_free(f);
     const char *state = r->options->state_dir ? r->options->state_dir : "";
+    char host[128] = "", by[MSG_BY_MAX + 1];
+    gethostname(host, sizeof host - 1);
+    snprintf(by, sizeof by, "%s, process %ld", host[0] ? host : "an unknown host", (long)getpid());
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
                  (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u),
@@ -119,6 +122,8 @@ static void send_open(struct run *r, struct peer *p)
         .root_len = strlen(p->member->address.path),
         .state_dir = state,
         .state_dir_len = strlen(state),
+        .by = by,
+        .by_len = strlen(by),
     };
     message_put_open(&p->out, &m, &rules);
     buf_free(&rules);

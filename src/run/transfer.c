@@ -231,8 +231,13 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
         [NEED_REMOVE] = STORE_REMOVE,
     };
     struct stream by[PLAN_MEMBERS_MAX];
+    static const uint8_t why[] = {
+        [REASON_CONFLICT] = STORE_WHY_CONFLICT, [REASON_KIND] = STORE_WHY_KIND, [REASON_DAMAGED] = STORE_WHY_DAMAGED,
+        [REASON_DELETED] = STORE_WHY_DELETED,
+    };
     struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE,
-                              .from_path = s->from, .lender = s->source};
+                              .from_path = s->from, .lender = s->source,
+                              .why = t->reason < sizeof why ? why[t->reason] : STORE_WHY_OVERWRITTEN};
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
     if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t))) {

@@ -14,6 +14,7 @@
 
 struct content {
     const struct store_watch *watch;
+    struct trash *trash;
     struct digest_state *state;
     uint8_t *buf;
     uint64_t got;         /* bytes so far */
@@ -21,10 +22,11 @@ struct content {
     struct digest digest;
 };
 
-struct content *content_new(const struct store_watch *watch)
+struct content *content_new(const struct store_watch *watch, struct trash *trash)
 {
     struct content *c = mem_zalloc(sizeof *c);
     c->watch = watch;
+    c->trash = trash;
     c->state = digest_new();
     c->buf = mem_alloc(BUF_SIZE);
     return c;
@@ -52,6 +54,28 @@ static int too_long(struct err *e, const struct entry *want)
                    want->size);
 }
 
+/* On a full disk: room is made for all that is still to come, and the writing goes on where it stopped. */
+static int write_all(const struct content *c, int to, const void *data, size_t n, uint64_t left)
+{
+    const char *p = data;
+    while (n > 0) {
+        ssize_t k = write(to, p, n);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0 && (errno == ENOSPC || errno == EDQUOT)) {
+            int keep = errno;
+            if (trash_make_room(c->trash, left + n))
+                continue;
+            errno = keep;
+        }
+        if (k < 0)
+            return -1;
+        p += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
 /* One piece: digested, and written unless to is -1. */
 static int take(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)
 {
@@ -66,7 +90,7 @@ static int take(struct content *c, int to, const struct entry *want, const void 
         digest_add(c->state, p, n);
     }
     c->got += n;
-    return to >= 0 && file_write(to, p, n) < 0 ? err_sys(e, "write") : 0;
+    return to >= 0 && write_all(c, to, p, n, want->size - c->got) < 0 ? err_sys(e, "write") : 0;
 }
 
 int content_add(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)

@@ -7,10 +7,12 @@
 #include "base/err.h"
 #include "object/entry.h"
 #include "store/store.h"
+#include "store/trash.h"
 
 struct content;
 
-struct content *content_new(const struct store_watch *watch); /* borrowed */
+/* Both borrowed. Where the disk is full, the trash makes room; NULL: it does not. */
+struct content *content_new(const struct store_watch *watch, struct trash *trash);
 void content_free(struct content *c);
 
 /*

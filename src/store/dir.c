@@ -16,6 +16,9 @@
 #include "store/seen.h"
 #include "store/state.h"
 #include "store/trash.h"
+#include "store/trash_list.h"
+#include "store/trash_restore.h"
+#include "store/trash_sweep.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -122,7 +125,7 @@ static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
         rc = state_read_marker(&d->state, &m, e);
     if (rc == 0 && m.group) {
         info->marked = true;
-        info->id = m.id;
+        info->id = d->id = m.id;
         info->group = m.group;
     }
     if (rc == 0)
@@ -389,6 +392,30 @@ static int count_before(const struct dir *d, const struct memory *m, struct stor
     return 0;
 }
 
+#define SPARE_BYTES ((uint64_t)1 << 20) /* for a manifest that grows, lists and journals */
+
+/* A scan cannot be tried again where it stopped, so it begins with room for what it will write. */
+static void make_room(struct dir *d, int manifest)
+{
+    struct statvfs fs;
+    struct stat st = {0};
+    if (d->o.dry_run || (manifest >= 0 && fstat(manifest, &st) < 0) || fstatvfs(d->state.fd, &fs) < 0)
+        return;
+    uint64_t need = 2 * (uint64_t)st.st_size + SPARE_BYTES, room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (room < need)
+        trash_make_room(d->trash, need - room);
+}
+
+/* Whoever drives the run says how long things are kept there: not where he is not to take anything away. */
+static struct trash *new_trash(const struct dir *d, int64_t now, int64_t keep)
+{
+    struct trash_args args = {
+        .state = d->state.fd, .shown = d->state.shown, .now = now, .keep = keep,
+        .hold = d->o.no_delete || d->o.read_only || d->o.dry_run, .by = d->o.by, .watch = &d->o.watch,
+    };
+    return trash_new(&args);
+}
+
 static int dir_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
                     struct store_scan *out, struct err *e)
 {
@@ -401,14 +428,16 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, c
     d->moment = rules->now ? rules->now : clock_now().sec;
     int rc = make_store(d, group, e);
     if (rc == 0) {
-        d->trash = trash_new(d->state.fd, d->state.shown, clock_now());
+        d->trash = new_trash(d, d->moment, rules->trash);
         d->partials = partial_new(d->state.fd);
         rc = remember(d, &m, e);
     }
     if (rc == 0 && m.manifest >= 0)
         rc = count_before(d, &m, out, e);
-    if (rc == 0)
+    if (rc == 0) {
+        make_room(d, m.manifest);
         rc = fd = open_new_manifest(d, e);
+    }
     if (rc >= 0)
         rc = walk(d, &m, &fd, out, e);
     if (rc == 0)
@@ -689,15 +718,90 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
                 rc = commit_journal(d, e);
             else
                 state_remove(&d->state, STATE_JOURNAL);
+            while (rc < 0 && trash_no_room(e) && trash_make_room(d->trash, 0))
+                rc = commit_journal(d, e);
         }
     }
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
     if (rc == 0)
         rc = state_write_last(&d->state, d->rules.now, e);
-    if (rc == 0)
+    if (rc == 0) {
         sweep_partials(d);
+        trash_expire(d->trash);
+    }
     return rc;
+}
+
+/* ---- the trash ---- */
+
+static int list_run(struct dir *d, int top, const char *run, int (*tell)(void *, const struct store_trash *),
+                    void *ctx)
+{
+    struct trash_reader *r = trash_reader_new(top, run);
+    const struct trash_record *at;
+    struct stat st;
+    int rc = 0;
+    while (r && rc == 0 && (at = trash_reader_next(r))) {
+        if (!trash_list_look(top, run, at, &st))
+            continue;
+        struct store_trash item = {
+            .id = trash_record_id(&d->id, run, at->place), .when = at->when, .size = (uint64_t)st.st_size,
+            .reason = at->reason, .run = run, .by = trash_reader_by(r), .path = at->path,
+        };
+        rc = tell(ctx, &item);
+    }
+    trash_reader_free(r);
+    return rc;
+}
+
+static int dir_trash_list(struct store *s, int (*tell)(void *ctx, const struct store_trash *item), void *ctx,
+                          struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct trash_run *run = NULL;
+    size_t n = 0;
+    int top = d->state.fd < 0 ? -1 : trash_list_top(d->state.fd);
+    if (top < 0)
+        return d->state.fd < 0 || errno == ENOENT ? 0 : err_sys(e, "%s/trash", d->state.shown);
+    int rc = trash_list_runs(top, &run, &n, e);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = list_run(d, top, run[i].name, tell, ctx);
+    free(run);
+    close(top);
+    return rc;
+}
+
+static int dir_trash_restore(struct store *s, const char *run, uint64_t id, int64_t now, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    assert(!d->o.dry_run);
+    if (d->o.read_only)
+        return err_set(e, ERR_DENIED, STORE_SAYS_READ_ONLY);
+    if (d->root < 0 || d->state.fd < 0)
+        return err_set(e, ERR_CHANGED, "is not in the trash any more");
+    if (!d->trash)
+        d->trash = new_trash(d, now, INT64_MAX);
+    const struct trash_restore how = {
+        .root = d->root, .state = d->state.fd, .store = &d->id, .forbidden = d->state.inside, .trash = d->trash,
+        .no_delete = d->o.no_delete, .sync = synced(d),
+    };
+    return trash_restore(&how, run, id, e);
+}
+
+static int dir_trash_empty(struct store *s, int64_t now, int64_t older, uint64_t *items, uint64_t *bytes,
+                           struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct trash_sweep how = {.state = d->state.fd, .now = now, .older = older, .spare = "", .watch = &d->o.watch};
+    assert(!d->o.dry_run);
+    *items = *bytes = 0;
+    if (d->o.no_delete || d->o.read_only)
+        return err_set(e, ERR_DENIED, STORE_SAYS_NO_EMPTY);
+    int rc = trash_sweep(&how, e);
+    *items = how.items;
+    *bytes = how.bytes;
+    return rc < 0 ? err_wrap(e, "%s/trash", d->state.shown) : 0;
 }
 
 static void dir_close(struct store *s)
@@ -750,6 +854,9 @@ struct store *store_dir_new(const struct store_options *options)
         .put_end = dir_put_end,
         .flush = dir_flush,
         .commit = dir_commit,
+        .trash_list = dir_trash_list,
+        .trash_restore = dir_trash_restore,
+        .trash_empty = dir_trash_empty,
         .close = dir_close,
     };
     struct dir *d = mem_zalloc(sizeof *d);

@@ -110,7 +110,7 @@ static int trash_one(DIR *d, const char *dir, const char *name, struct trash *tr
         (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)))
         return 0;
     char *path = dir[0] ? mem_printf("%s/%s", dir, name) : mem_strdup(name);
-    int rc = trash_take(trash, dirfd(d), name, path, "left over", e);
+    int rc = trash_take(trash, dirfd(d), name, path, TRASH_LEFT_OVER, e);
     if (rc < 0)
         err_wrap(e, "%s", path);
     free(path);

@@ -101,8 +101,14 @@ void journal_undo(struct journal *j, uint64_t intent)
 
 int journal_flush(struct journal *j, bool sync, struct err *e)
 {
-    if (file_write(j->fd, j->out.data, j->out.len) < 0)
-        return err_sys(e, "journal");
+    off_t at = lseek(j->fd, 0, SEEK_CUR);
+    if (file_write(j->fd, j->out.data, j->out.len) < 0) {
+        int rc = err_sys(e, "journal");
+        /* A part of it must not stay: all of it may be written again. */
+        if (at >= 0 && ftruncate(j->fd, at) == 0)
+            lseek(j->fd, at, SEEK_SET);
+        return rc;
+    }
     j->out.len = 0;
     if (sync && fdatasync(j->fd) < 0)
         return err_sys(e, "journal");

@@ -80,7 +80,7 @@ struct put *put_new(const struct put_args *args, struct err *e)
                                    args->watch, args->cross, args->verified};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);
-    p->content = content_new(args->watch);
+    p->content = content_new(args->watch, args->trash);
     return p;
 }
 
@@ -228,7 +228,7 @@ static struct put_item *add_item(struct put *p, struct op *op, enum put_kind kin
 {
     struct put_item *it = put_batch_add(p->batch, op->o->seq, kind, op->parent, op->o->entry);
     it->seen = seen_of(op->have);
-    it->damaged = op->have && op->have->flags & ENTRY_DAMAGED;
+    it->why = op->have && op->have->flags & ENTRY_DAMAGED ? STORE_WHY_DAMAGED : op->o->why;
     if (!op->intended)
         intend(p, op);
     it->intent = op->intent;
@@ -246,8 +246,8 @@ static int make_way(struct put *p, struct op *op, struct err *e)
     int rc = still_there(op, &st, e);
     if (rc < 0 || !op->have || op->have->kind == ENTRY_DIR)
         return rc;
-    bool damaged = op->have->flags & ENTRY_DAMAGED;
-    return trash_take(p->a.trash, op->parent->fd, leaf_of(want), want->path, damaged ? TRASH_DAMAGED : "replaced", e);
+    enum store_why why = op->have->flags & ENTRY_DAMAGED ? STORE_WHY_DAMAGED : op->o->why;
+    return trash_take(p->a.trash, op->parent->fd, leaf_of(want), want->path, store_why_text(why), e);
 }
 
 /* The mode that the directory has while its children come. */
@@ -261,6 +261,21 @@ static int set_dir_mode(int fd, const struct stat *st, mode_t mode)
     if ((st->st_mode & 0777) == mode)
         return 0;
     return file_chmod(fd, (st->st_mode & 07000) | mode);
+}
+
+/* What stood there is in the trash by now: this is not begun anew when the disk is full, but gone on with. */
+static int make_dir(struct put *p, const struct op *op, const char *leaf, struct err *e)
+{
+    while (mkdirat(op->parent->fd, leaf, open_mode(op->o->entry->mode)) < 0) {
+        int rc = errno == EEXIST ? changed(e) : failed(e, "cannot make the directory");
+        struct err why = e ? *e : (struct err){.code = rc};
+        if (trash_no_room(&why) && trash_make_room(p->a.trash, 0))
+            continue;
+        if (op->have)
+            trash_needed(p->a.trash);
+        return rc;
+    }
+    return 0;
 }
 
 /* A directory with its mode, as far as that need not wait. *st is what it is like then. */
@@ -299,8 +314,10 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
     int rc = make_way(p, op, e);
     if (rc < 0)
         return rc;
-    if (made && mkdirat(op->parent->fd, leaf, open_mode(want->mode)) < 0)
-        return errno == EEXIST ? changed(e) : failed(e, "cannot make the directory");
+    if (made)
+        rc = make_dir(p, op, leaf, e);
+    if (rc < 0)
+        return rc;
     int fd = file_beneath_dir(op->parent->fd, leaf);
     if (fd < 0 || set_up_dir(p, op, fd, made || !narrow, &st) < 0)
         rc = failed(e, "cannot set up the directory");
@@ -633,6 +650,30 @@ static void add_failure(struct put *p, struct op *op, const struct err *why)
     put_batch_fail(put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL), why);
 }
 
+static int apply_once(struct put *p, struct op *op, struct err *e)
+{
+    enum store_how how = op->o->how;
+    bool gone = op->o->entry->kind == ENTRY_GONE;
+    if (gone ? how != STORE_RECORD && how != STORE_REMOVE : how == STORE_REMOVE)
+        return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
+    int rc = prepare(p, op, e);
+    if (rc < 0)
+        return rc;
+    switch (how) {
+    case STORE_RECORD: return gone ? put_tombstone(p, op, e) : put_record(p, op, e);
+    case STORE_META: return put_meta(p, op, e);
+    case STORE_CONTENT: return put_content(p, op, e);
+    case STORE_REMOVE: return put_remove(p, op, e);
+    }
+    return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
+}
+
+/* It failed for lack of room, has left nothing, and there is room now. */
+static bool worth_again(struct put *p, const struct op *op, const struct err *why)
+{
+    return !op->stopped && trash_no_room(why) && trash_make_room(p->a.trash, op->o->entry->size);
+}
+
 int put_apply(struct put *p, const struct store_op *o, struct err *e)
 {
     struct op op = {.o = o};
@@ -640,19 +681,8 @@ int put_apply(struct put *p, const struct store_op *o, struct err *e)
     int rc = next_path(p, o->entry, e);
     if (rc < 0)
         return rc;
-    bool gone = o->entry->kind == ENTRY_GONE;
-    if (gone ? o->how != STORE_RECORD && o->how != STORE_REMOVE : o->how == STORE_REMOVE)
-        rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense");
-    if (rc == 0)
-        rc = prepare(p, &op, &why);
-    if (rc == 0) {
-        switch (o->how) {
-        case STORE_RECORD: rc = gone ? put_tombstone(p, &op, &why) : put_record(p, &op, &why); break;
-        case STORE_META: rc = put_meta(p, &op, &why); break;
-        case STORE_CONTENT: rc = put_content(p, &op, &why); break;
-        case STORE_REMOVE: rc = put_remove(p, &op, &why); break;
-        }
-    }
+    while ((rc = apply_once(p, &op, &why)) < 0 && worth_again(p, &op, &why))
+        ;
     if (rc < 0 && op.stopped) {
         if (e)
             *e = why;
@@ -719,8 +749,8 @@ int put_begin(struct put *p, const struct store_op *o, struct err *e)
         s->have.path = p->last;
         s->op.have = &s->have;
     }
-    if (rc == 0)
-        rc = open_stream(p, s, &why);
+    while (rc == 0 && (rc = open_stream(p, s, &why)) < 0 && worth_again(p, &s->op, &why))
+        rc = 0;
     s->open = rc == 0;
     if (rc < 0 && s->op.stopped) {
         if (e)

@@ -167,7 +167,7 @@ static int copy_partial(struct put_batch *b, struct put_item *it, struct temp *t
 {
     const struct entry want = {.kind = ENTRY_FILE, .size = it->size, .digest = it->digest};
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
-    struct content *c = content_new(b->a.watch);
+    struct content *c = content_new(b->a.watch, b->a.trash);
     bool stopped = false; /* whoever stops us is asked again before the batch is over */
     int rc = content_copy(c, t->fd, it->temp.fd, &want, &stopped, e);
     content_free(c);
@@ -216,17 +216,12 @@ static int give_name(struct put_batch *b, struct put_item *it, struct err *e)
     return rc < 0 ? err_sys(e, "cannot name a temporary file") : 0;
 }
 
-static const char *why_replaced(const struct put_item *it)
-{
-    return it->damaged ? TRASH_DAMAGED : "overwritten";
-}
-
 /* Without an exchange: the old version is in the trash before the new one takes its name. */
 static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
 {
     struct stat st;
     int dir = it->parent->fd;
-    int rc = trash_keep(b->a.trash, dir, it->leaf, it->path, why_replaced(it), e);
+    int rc = trash_keep(b->a.trash, dir, it->leaf, it->path, store_why_text(it->why), e);
     if (rc < 0)
         return rc;
     if (rc == 0) {
@@ -237,8 +232,10 @@ static int swap_plain(struct put_batch *b, struct put_item *it, struct err *e)
         it->temp.name[0] = '\0';
         return 0;
     }
-    rc = trash_take(b->a.trash, dir, it->leaf, it->path, why_replaced(it), e);
-    return rc < 0 ? rc : place_new(b, it, e);
+    rc = trash_take(b->a.trash, dir, it->leaf, it->path, store_why_text(it->why), e);
+    if (rc == 0 && (rc = place_new(b, it, e)) < 0)
+        trash_needed(b->a.trash);
+    return rc;
 }
 
 /*
@@ -270,7 +267,7 @@ static int swap(struct put_batch *b, struct put_item *it, struct err *e)
     if (fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false))
         rc = changed(e);
     else
-        rc = trash_take(b->a.trash, dir, it->temp.name, it->path, why_replaced(it), e);
+        rc = trash_take(b->a.trash, dir, it->temp.name, it->path, store_why_text(it->why), e);
     if (rc < 0)
         swap_back(it);
     else
@@ -301,6 +298,8 @@ static int replace(struct put_batch *b, struct put_item *it, struct err *e)
 static int make_link(struct put_item *it, struct err *e)
 {
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {it->mtime.sec, (long)it->mtime.nsec}};
+    if (it->temp.name[0]) /* from the first time that it was tried */
+        return 0;
     if (temp_symlink(&it->temp, it->parent->fd, it->target) < 0)
         return err_sys(e, "cannot make the symlink");
     if (utimensat(it->parent->fd, it->temp.name, times, AT_SYMLINK_NOFOLLOW) < 0)
@@ -393,7 +392,8 @@ static int take_away(struct put_batch *b, struct put_item *it, struct err *e)
     if (temp_take_away(&it->temp, dir, it->leaf) < 0)
         return errno == ENOENT ? 0 : err_sys(e, "cannot take it away");
     int rc = fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false)
-                 ? changed(e) : trash_take(b->a.trash, dir, it->temp.name, it->path, "deleted", e);
+                 ? changed(e) : trash_take(b->a.trash, dir, it->temp.name, it->path,
+                              store_why_text(it->why == STORE_WHY_PRUNED ? it->why : STORE_WHY_DELETED), e);
     if (rc < 0 && temp_rename(dir, it->temp.name, dir, it->leaf) < 0)
         it->keep_intent = true;
     it->temp.name[0] = '\0';
@@ -411,6 +411,17 @@ static int remove_object(struct put_batch *b, struct put_item *it, struct err *e
 
 /* ---- one item ---- */
 
+static int attempt(struct put_batch *b, struct put_item *it, struct stat *st, struct err *e)
+{
+    if (it->kind == PUT_FILE || it->kind == PUT_LINK)
+        return place_object(b, it, st, e);
+    if (it->kind == PUT_REMOVE)
+        return remove_object(b, it, e);
+    if (it->kind == PUT_META)
+        return it->seen.kind == ENTRY_LINK ? meta_of_link(it, st, e) : meta_of_file(it, st, e);
+    return 0;
+}
+
 static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now)
 {
     struct err why = {0};
@@ -419,12 +430,9 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
     int rc = 0;
     if (it->kind == PUT_OUTCOME)
         return;
-    if (it->kind == PUT_FILE || it->kind == PUT_LINK)
-        rc = place_object(b, it, &st, &why);
-    else if (it->kind == PUT_REMOVE)
-        rc = remove_object(b, it, &why);
-    else if (it->kind == PUT_META)
-        rc = it->seen.kind == ENTRY_LINK ? meta_of_link(it, &st, &why) : meta_of_file(it, &st, &why);
+    while ((rc = attempt(b, it, &st, &why)) < 0 && !it->keep_intent && trash_no_room(&why) &&
+           trash_make_room(b->a.trash, 0))
+        ;
     if (rc < 0) {
         put_batch_fail(it, &why);
         if (!it->keep_intent)
@@ -580,8 +588,10 @@ static int sync_all(struct put_batch *b, struct err *e)
     enum store_fsync how = b->a.fsync;
     bool always = how == STORE_FSYNC_ALWAYS;
     int rc = always || (how == STORE_FSYNC_BATCH && b->a.cross) ? sync_files(b, always, e) : 0;
-    if (rc == 0)
-        rc = journal_flush(b->a.journal, always, e);
+    if (rc < 0)
+        return rc;
+    while ((rc = journal_flush(b->a.journal, always, e)) < 0 && trash_no_room(e) && trash_make_room(b->a.trash, 0))
+        ;
     if (rc == 0 && how == STORE_FSYNC_BATCH)
         rc = sync_store(b, e);
     return rc;
@@ -636,6 +646,7 @@ static int close_batch(struct put_batch *b, struct err *e)
     if (rc < 0)
         return rc;
     report(b);
+    trash_settled(b->a.trash);
     struct stamp now = clock_now();
     for (size_t i = 0; i < b->items; i++) {
         carry_out(b, b->item + i, now);
@@ -680,8 +691,10 @@ int put_batch_flush(struct put_batch *b, struct err *e)
         rc = sync_all(b, e);
     if (rc == 0)
         rc = journal_flush(b->a.journal, false, e);
-    if (rc == 0)
+    if (rc == 0) {
         report(b);
+        trash_settled(b->a.trash);
+    }
     return rc;
 }
 

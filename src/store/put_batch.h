@@ -48,7 +48,7 @@ struct put_item {
     char *target;         /* of a PUT_LINK; owned */
     struct seen seen;     /* what may be there */
     bool gone;            /* it is a tombstone's */
-    bool damaged;         /* and its content is */
+    enum store_why why;   /* that goes to the trash */
     uint32_t mode;
     uint64_t size;
     struct digest digest;

@@ -39,6 +39,7 @@ struct store_watch {
 /* What it says of an operation that it must refuse; a dry run's report says the same. */
 #define STORE_SAYS_READ_ONLY "this agent serves for reading only (--read-only)"
 #define STORE_SAYS_NO_REMOVE "this agent takes nothing away (--no-delete)"
+#define STORE_SAYS_NO_EMPTY "this agent takes nothing out of the trash for good (--no-delete, --read-only)"
 #define STORE_SAYS_NO_DELETE "this agent takes nothing away (--no-delete), and what is there is of another kind"
 
 struct store_options {
@@ -52,6 +53,7 @@ struct store_options {
     enum store_fsync fsync;
     unsigned threads;       /* for hashing; 0: as many as there are cores */
     const struct filter *filter; /* borrowed; NULL: none */
+    const char *by;         /* who drives the run, for people to read; NULL: not known */
     struct store_watch watch;
 };
 
@@ -114,10 +116,23 @@ enum store_from {
     STORE_FROM_STREAM,  /* put_data will bring it (target: of a symlink, in target) */
 };
 
+/* Why what an operation replaces or removes goes to the trash. */
+enum store_why {
+    STORE_WHY_OVERWRITTEN, /* a later version takes its place */
+    STORE_WHY_CONFLICT,    /* a concurrent version won */
+    STORE_WHY_DAMAGED,     /* its content was damaged */
+    STORE_WHY_KIND,        /* something of another kind takes its place */
+    STORE_WHY_DELETED,
+    STORE_WHY_PRUNED,      /* there are enough other copies */
+    STORE_WHYS
+};
+const char *store_why_text(enum store_why why); /* "overwritten", "conflict", "damaged", "kind changed", "deleted", "pruned" */
+
 struct store_op {
     uint64_t seq;               /* rises by one with each operation */
     enum store_how how;
     enum store_from from;
+    enum store_why why;
     const char *from_path;      /* NUL-terminated: with STORE_FROM_ROOT, read this path there; NULL: the entry's own */
     int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT; with STORE_FROM_SELF where to turn to when the
                                    content is not there after all; else -1 */
@@ -135,6 +150,17 @@ enum store_have {
 #define STORE_RESUME_MIN ((uint64_t)4 << 20) /* bytes: of an object from here on, what came by stream is kept when the rest does not come */
 
 struct store;
+
+/* What lies in the trash. Strings are NUL-terminated and valid during the call. */
+struct store_trash {
+    uint64_t id;        /* the same each time; below 1 << 48 */
+    int64_t when;       /* it was put there: seconds since 1970, by the clock of the machine that drove the run */
+    uint64_t size;      /* bytes of content; of a symlink's target */
+    const char *reason; /* why: short and printable */
+    const char *run;    /* by which run: the name of its directory in the trash */
+    const char *by;     /* who drove that, printable; "" when it is not known */
+    const char *path;   /* of the object */
+};
 
 struct store_ops {
     const char *kind; /* "directory" */
@@ -189,6 +215,16 @@ struct store_ops {
 
     /* What the store holds now, with versions, becomes its recorded manifest; peers is remembered. */
     int (*commit)(struct store *s, const struct store_peer *peer, size_t peers, struct err *e);
+
+    /*
+     * The trash, at any time after inspect; each may be NULL: there is none. tell is called for each item, the runs in the
+     * order of their age; <0 ends the list and is passed on.
+     */
+    int (*trash_list)(struct store *s, int (*tell)(void *ctx, const struct store_trash *item), void *ctx, struct err *e);
+    /* Back to where it was, as a local edit; what stands there goes to the trash. now: by the coordinator's clock. */
+    int (*trash_restore)(struct store *s, const char *run, uint64_t id, int64_t now, struct err *e);
+    /* Removes for good what has been there for that many seconds; 0: all. *items and *bytes: so much has gone, also on failure. */
+    int (*trash_empty)(struct store *s, int64_t now, int64_t older, uint64_t *items, uint64_t *bytes, struct err *e);
 
     void (*close)(struct store *s); /* gives up what is unfinished, without loss; frees s */
 };

@@ -3,7 +3,10 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
-#include "store/temp.h"
+#include "store/trash_list.h"
+#include "store/trash_move.h"
+#include "store/trash_record.h"
+#include "store/trash_sweep.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,34 +14,42 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define VARIANTS 10000
-#define COPY_SIZE (64u << 10)
+
+/* A directory of the trash, and where it lies below RUN. */
+struct place {
+    size_t len;
+    char path[PATH_LEN_MAX + 1];
+};
 
 struct trash {
-    int state;
-    const char *shown;
-    struct stamp now;
-    int run, text; /* descriptors of the run's directory and list; -1 before the first use */
-    int parent;    /* of the last item's directory, -1 or owned */
+    struct trash_args a;
+    int64_t began;         /* monotonic ms */
+    int run, text;         /* descriptors of the run's directory and list; -1 before the first use */
+    char name[TRASH_RUN_MAX + 1]; /* of the run; "" before that */
+    uint64_t written, settled;    /* bytes of the list, and of these those whose items may go */
+    bool stays;            /* something in it is to outlive the run, whatever keep says, and also a full disk */
+    int parent;            /* of the last item's directory, -1 or owned */
     size_t parent_len;
     char parent_path[PATH_LEN_MAX + 1];
+    struct place place;    /* of that directory */
+    struct buf line;
+    struct trash_room *room; /* from the first lack of it on */
+    bool told;
 };
 
 /* Puts an item under a name of dir: 0, or -1 with EEXIST or another errno. */
 typedef int put_item(int from_dir, const char *from, int dir, const char *name);
 
-struct trash *trash_new(int state, const char *shown, struct stamp now)
+struct trash *trash_new(const struct trash_args *args)
 {
-    struct trash *t = mem_alloc(sizeof *t);
-    t->state = state;
-    t->shown = shown;
-    t->now = now;
+    struct trash *t = mem_zalloc(sizeof *t);
+    t->a = *args;
+    t->began = clock_mono_ms();
     t->run = t->text = t->parent = -1;
-    t->parent_len = 0;
     return t;
 }
 
@@ -56,33 +67,35 @@ void trash_free(struct trash *t)
     shut(&t->run);
     shut(&t->text);
     shut(&t->parent);
+    trash_room_free(t->room);
+    buf_free(&t->line);
     free(t);
 }
 
-static void time_text(char *out, size_t size, struct stamp at, const char *format)
-{
-    struct tm tm;
-    time_t sec = (time_t)at.sec;
-    if (!gmtime_r(&sec, &tm) || strftime(out, size, format, &tm) == 0)
-        snprintf(out, size, "%lld", (long long)at.sec);
-}
+/* ---- the run's directory and list ---- */
 
 /* A name and its list are taken together, so that they always belong together. 0, or -1 with errno. */
 static int make_run(struct trash *t, int top, const char *name)
 {
-    char list[128];
+    char list[TRASH_RUN_MAX + 8];
     if (mkdirat(top, name, 0700) < 0)
         return -1;
     snprintf(list, sizeof list, "%s.txt", name);
     t->text = openat(top, list, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (t->text >= 0)
         t->run = openat(top, name, OPEN_DIR);
-    if (t->run >= 0)
+    t->line.len = 0;
+    trash_record_put_first(&t->line, t->a.now, t->a.by ? t->a.by : "");
+    if (t->run >= 0 && file_write(t->text, t->line.data, t->line.len) == 0) {
+        t->written = t->line.len;
+        snprintf(t->name, sizeof t->name, "%s", name);
         return 0;
+    }
     int keep = errno;
     if (t->text >= 0)
         unlinkat(top, list, 0);
     shut(&t->text);
+    shut(&t->run);
     unlinkat(top, name, AT_REMOVEDIR);
     errno = keep;
     return -1;
@@ -90,26 +103,27 @@ static int make_run(struct trash *t, int top, const char *name)
 
 static int open_run(struct trash *t, struct err *e)
 {
-    char when[64], name[96];
+    char name[TRASH_RUN_MAX + 1];
     if (t->run >= 0)
         return 0;
-    if (mkdirat(t->state, "trash", 0700) < 0 && errno != EEXIST)
-        return err_sys(e, "%s/trash", t->shown);
-    int top = openat(t->state, "trash", OPEN_DIR);
+    if (mkdirat(t->a.state, "trash", 0700) < 0 && errno != EEXIST)
+        return err_sys(e, "%s/trash", t->a.shown);
+    int top = trash_list_top(t->a.state);
     if (top < 0)
-        return err_sys(e, "%s/trash", t->shown);
-    time_text(when, sizeof when, t->now, "%Y-%m-%dT%H%M%SZ");
-    snprintf(name, sizeof name, "%s", when);
-    int rc = make_run(t, top, name);
-    for (int i = 2; rc < 0 && errno == EEXIST && i < VARIANTS; i++) {
-        snprintf(name, sizeof name, "%s-%d", when, i);
+        return err_sys(e, "%s/trash", t->a.shown);
+    int rc = -1;
+    errno = EEXIST;
+    for (unsigned i = 1; rc < 0 && errno == EEXIST && i < VARIANTS; i++) {
+        trash_record_run(name, t->a.now, i);
         rc = make_run(t, top, name);
     }
     if (rc < 0)
-        rc = err_sys(e, "%s/trash/%s", t->shown, name);
+        rc = err_sys(e, "%s/trash/%s", t->a.shown, name);
     close(top);
     return rc;
 }
+
+/* ---- where an item goes ---- */
 
 /* The i-th name to be tried for name: itself, then name.~2~ and so on, cut where it would be too long. */
 static void variant(char out[NAME_LEN_MAX + 1], const char *name, size_t len, int i)
@@ -123,8 +137,23 @@ static void variant(char out[NAME_LEN_MAX + 1], const char *name, size_t len, in
     memcpy(out + len, tail, strlen(tail) + 1);
 }
 
+/* One component more. -1 with errno where nobody could reach it any more. */
+static int extend(struct place *p, const char *name)
+{
+    size_t n = strlen(name);
+    if (p->len + n + 1 > PATH_LEN_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    if (p->len)
+        p->path[p->len++] = '/';
+    memcpy(p->path + p->len, name, n + 1);
+    p->len += n;
+    return 0;
+}
+
 /* Opens or makes a directory under name or a variant of it: something else may have that name by now. */
-static int enter(int at, const char *name, size_t len)
+static int enter(int at, const char *name, size_t len, struct place *place)
 {
     char part[NAME_LEN_MAX + 1];
     for (int i = 1; i < VARIANTS; i++) {
@@ -132,8 +161,11 @@ static int enter(int at, const char *name, size_t len)
         int fd = openat(at, part, OPEN_DIR);
         if (fd < 0 && errno == ENOENT && (mkdirat(at, part, 0700) == 0 || errno == EEXIST))
             fd = openat(at, part, OPEN_DIR);
-        if (fd >= 0 || (errno != ENOTDIR && errno != ELOOP))
-            return fd;
+        if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
+            continue;
+        if (fd >= 0 && extend(place, part) < 0)
+            shut(&fd);
+        return fd;
     }
     return -1;
 }
@@ -145,11 +177,12 @@ static int open_parent(struct trash *t, const char *path)
     if (t->parent >= 0 && t->parent_len == n && memcmp(t->parent_path, path, n) == 0)
         return t->parent;
     shut(&t->parent);
+    t->place.len = 0;
     int at = openat(t->run, ".", OPEN_DIR);
     for (size_t from = 0; at >= 0 && from < n;) {
         const char *slash = memchr(path + from, '/', n - from);
         size_t len = slash ? (size_t)(slash - path) - from : n - from;
-        int next = enter(at, path + from, len);
+        int next = enter(at, path + from, len, &t->place);
         int keep = errno;
         close(at);
         errno = keep;
@@ -162,28 +195,56 @@ static int open_parent(struct trash *t, const char *path)
     return at;
 }
 
-static int write_line(struct trash *t, const char *path, const char *reason)
+/* ---- putting it there ---- */
+
+/* Seconds of the driver's clock, which is the same for all members of the run. */
+static int64_t moment(const struct trash *t)
 {
-    char when[64];
-    size_t size = 4 * strlen(path) + 1;
-    char *shown = mem_alloc(size);
-    time_text(when, sizeof when, clock_now(), "%Y-%m-%dT%H:%M:%SZ");
-    char *line = mem_printf("%s\t%s\t%s\n", when, reason, path_show(shown, size, path, strlen(path)));
-    int rc = file_write(t->text, line, strlen(line));
-    free(line);
-    free(shown);
-    return rc;
+    return t->a.now + (clock_mono_ms() - t->began) / 1000;
+}
+
+static int write_line(struct trash *t, const char *path, const char *reason, const char *leaf)
+{
+    struct trash_record r = {.when = moment(t)};
+    struct place place = {.len = t->place.len};
+    memcpy(place.path, t->place.path, t->place.len);
+    if (extend(&place, leaf) < 0)
+        return -1;
+    snprintf(r.reason, sizeof r.reason, "%s", reason);
+    snprintf(r.path, sizeof r.path, "%s", path);
+    memcpy(r.place, place.path, place.len + 1);
+    t->line.len = 0;
+    trash_record_put(&t->line, &r);
+    return file_write(t->text, t->line.data, t->line.len);
+}
+
+/* The line comes first: one for an item that did not come is better than an item that nothing tells of. */
+static int put_as(struct trash *t, put_item *put, int dir, const char *name, const char *path, const char *reason,
+                  int to, const char *leaf)
+{
+    int rc = write_line(t, path, reason, leaf);
+    if (rc == 0)
+        rc = put(dir, name, to, leaf);
+    if (rc == 0) {
+        t->written += t->line.len;
+        return 0;
+    }
+    int keep = errno;
+    if (ftruncate(t->text, (off_t)t->written) < 0)
+        t->written += t->line.len;
+    errno = keep;
+    return -1;
 }
 
 static int put_away(struct trash *t, put_item *put, int dir, const char *name, const char *path,
                     const char *reason, struct err *e)
 {
+    struct stat st;
     int rc = open_run(t, e);
     if (rc < 0)
         return rc;
     int to = open_parent(t, path);
-    /* The line comes first: one for an item that stayed is better than an item that nothing tells of. */
-    if (to < 0 || write_line(t, path, reason) < 0)
+    if (to < 0)
         return err_sys(e, "cannot move it to the trash");
     size_t n = path_parent(path, strlen(path));
     const char *leaf = n ? path + n + 1 : path;
@@ -192,102 +253,15 @@ static int put_away(struct trash *t, put_item *put, int dir, const char *name, c
     errno = EEXIST;
     for (int i = 1; rc < 0 && errno == EEXIST && i < VARIANTS; i++) {
         variant(part, leaf, strlen(leaf), i);
-        rc = put(dir, name, to, part);
+        if (fstatat(to, part, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            errno = EEXIST;
+        else
+            rc = put_as(t, put, dir, name, path, reason, to, part);
     }
-    return rc < 0 ? err_sys(e, "cannot move it to the trash") : 0;
-}
-
-/* ---- across file systems: a subvolume of its own in the store ---- */
-
-static int copy_bytes(int to, int from)
-{
-    uint8_t *buf = mem_alloc(COPY_SIZE);
-    ssize_t n;
-    int rc = 0;
-    while (rc == 0 && (n = file_read(from, buf, COPY_SIZE)) != 0)
-        rc = n < 0 ? -1 : file_write(to, buf, (size_t)n);
-    free(buf);
-    return rc;
-}
-
-/* Reads both again: what is removed afterwards must be what is kept. */
-static int same_bytes(int a, int b)
-{
-    uint8_t *x = mem_alloc(COPY_SIZE), *y = mem_alloc(COPY_SIZE);
-    ssize_t n = -1, k = -1;
-    off_t at = 0;
-    do {
-        n = file_pread(a, x, COPY_SIZE, at);
-        k = file_pread(b, y, COPY_SIZE, at);
-        at += COPY_SIZE;
-    } while (n > 0 && n == k && memcmp(x, y, (size_t)n) == 0);
-    bool same = n == 0 && k == 0;
-    free(x);
-    free(y);
-    if (!same && n >= 0 && k >= 0)
-        errno = EBUSY;
-    return same ? 0 : -1;
-}
-
-static int copy_file(int from, const struct stat *st, int dir, const char *name)
-{
-    const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    int to = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (to < 0)
-        return -1;
-    int rc = copy_bytes(to, from);
-    if (rc == 0 && (fchmod(to, st->st_mode & 0777) < 0 || futimens(to, times) < 0 || fsync(to) < 0))
-        rc = -1;
-    if (rc == 0)
-        rc = same_bytes(from, to);
-    int keep = errno;
-    close(to);
     if (rc < 0)
-        unlinkat(dir, name, 0);
-    errno = keep;
-    return rc;
-}
-
-static int copy_link(int from_dir, const char *from, const struct stat *st, int dir, const char *name)
-{
-    char target[ENTRY_TARGET_MAX + 2];
-    const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    ssize_t n = readlinkat(from_dir, from, target, sizeof target - 1);
-    if (n < 0)
-        return -1;
-    target[n] = '\0';
-    if (symlinkat(target, dir, name) < 0)
-        return -1;
-    utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW);
+        return err_sys(e, "cannot move it to the trash");
+    t->stays |= strcmp(reason, TRASH_LEFT_OVER) == 0;
     return 0;
-}
-
-static int copy_over(int from_dir, const char *from, int dir, const char *name)
-{
-    struct stat st;
-    if (fstatat(from_dir, from, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return -1;
-    int rc = -1;
-    if (S_ISLNK(st.st_mode)) {
-        rc = copy_link(from_dir, from, &st, dir, name);
-    } else {
-        int fd = openat(from_dir, from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
-            errno = EINVAL;
-        else if (fd >= 0)
-            rc = copy_file(fd, &st, dir, name);
-        int keep = errno;
-        if (fd >= 0)
-            close(fd);
-        errno = keep;
-    }
-    return rc < 0 ? -1 : unlinkat(from_dir, from, 0);
-}
-
-static int move_item(int from_dir, const char *from, int dir, const char *name)
-{
-    int rc = temp_rename(from_dir, from, dir, name);
-    return rc < 0 && errno == EXDEV ? copy_over(from_dir, from, dir, name) : rc;
 }
 
 static int link_item(int from_dir, const char *from, int dir, const char *name)
@@ -298,7 +272,7 @@ static int link_item(int from_dir, const char *from, int dir, const char *name)
 int trash_take(struct trash *t, int dir, const char *name, const char *path, const char *reason,
                struct err *e)
 {
-    return put_away(t, move_item, dir, name, path, reason, e);
+    return put_away(t, trash_move, dir, name, path, reason, e);
 }
 
 int trash_keep(struct trash *t, int dir, const char *name, const char *path, const char *reason,
@@ -317,4 +291,58 @@ int trash_keep(struct trash *t, int dir, const char *name, const char *path, con
 int trash_open(const struct trash *t, const char *path)
 {
     return t->run < 0 ? -1 : file_beneath(t->run, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+}
+
+/* ---- taking away ---- */
+
+void trash_settled(struct trash *t)
+{
+    if (!t->stays)
+        t->settled = t->written;
+}
+
+void trash_needed(struct trash *t)
+{
+    t->stays = true;
+}
+
+bool trash_no_room(const struct err *e)
+{
+    return e && e->code == ERR_SYS && (e->sys == ENOSPC || e->sys == EDQUOT);
+}
+
+static void tell(struct trash *t, bool error, const char *text)
+{
+    if (t->a.watch)
+        t->a.watch->problem(t->a.watch->ctx, error, NULL, text);
+}
+
+bool trash_make_room(struct trash *t, uint64_t bytes)
+{
+    if (!t || t->a.hold)
+        return false;
+    if (!t->room)
+        t->room = trash_room_new(t->a.state);
+    if (!trash_room_make(t->room, bytes, t->name, t->settled))
+        return false;
+    shut(&t->parent); /* it may be gone */
+    if (!t->told)
+        tell(t, false, "the disk is full: the oldest items of the trash are removed before their time");
+    t->told = true;
+    return true;
+}
+
+void trash_expire(struct trash *t)
+{
+    struct err e = {0};
+    struct trash_sweep how = {
+        .state = t->a.state, .now = t->a.now, .older = t->a.keep, .watch = t->a.watch,
+        .spare = t->a.keep > 0 || t->stays ? t->name : "",
+    };
+    if (t->a.hold)
+        return;
+    if (trash_sweep(&how, &e) < 0) {
+        err_wrap(&e, "%s/trash: what has expired could not be removed", t->a.shown);
+        tell(t, false, e.msg);
+    }
 }

@@ -1,6 +1,6 @@
 /*
  * The trash: STATE/trash/RUN/PATH, plain files with their metadata, where RUN is the time
- * of the run, and RUN.txt, which tells of each item when, why and what. Made at the first use.
+ * of the run, and RUN.txt, which tells of each item when, why and what (trash_record.h). Made at the first use.
  */
 #ifndef STORE_TRASH_H
 #define STORE_TRASH_H
@@ -8,14 +8,24 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "object/entry.h"
+#include "store/store.h"
 
 struct trash;
 
-#define TRASH_DAMAGED "damaged" /* the reason of content that was damaged, and was healed by a good copy */
+struct trash_args {
+    int state;               /* borrowed, as all here */
+    const char *shown;       /* for messages */
+    int64_t now;             /* when the run began, by the clock of the machine that drives it */
+    int64_t keep;            /* seconds that items stay; 0: those of this run go at its end */
+    bool hold;               /* nothing is ever taken out: whoever drives may not be trusted with that */
+    const char *by;          /* who drives the run; NULL: not known */
+    const struct store_watch *watch; /* NULL: nobody listens */
+};
 
-/* both borrowed; shown is for messages */
-struct trash *trash_new(int state, const char *shown, struct stamp now);
+struct trash *trash_new(const struct trash_args *args);
 void trash_free(struct trash *t);
+
+#define TRASH_LEFT_OVER "left over" /* the reason for what a killed run left: it may be what nobody has seen */
 
 /*
  * Moves a file or symlink to where path would be; a name that is taken gets ".~2~" and so on behind
@@ -36,5 +46,22 @@ int trash_keep(struct trash *t, int dir, const char *name, const char *path, con
  * names may hide it or give another of that name: the caller judges it by its content.
  */
 int trash_open(const struct trash *t, const char *path);
+
+/* All that was put there so far has a durable replacement, or needs none. */
+void trash_settled(struct trash *t);
+
+/* What was put there last has got no replacement after all: nothing of this run is taken away before the next one. */
+void trash_needed(struct trash *t);
+
+/* Did it fail for lack of room? */
+bool trash_no_room(const struct err *e);
+/*
+ * The disk is full: removes items, the oldest first, until about that many bytes are free. Of this run only those
+ * that are settled. False when there was nothing to remove.
+ */
+bool trash_make_room(struct trash *t, uint64_t bytes);
+
+/* The end of a run: removes what has expired. What cannot be removed is left, and told. */
+void trash_expire(struct trash *t);
 
 #endif

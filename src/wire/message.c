@@ -15,6 +15,8 @@ static const char *const names[MSG_TYPES] = {
     [MSG_FAILED] = "FAILED", [MSG_BYE] = "BYE",
     [MSG_SIGN] = "SIGN", [MSG_SEND_DELTA] = "SEND_DELTA", [MSG_LISTING] = "LISTING", [MSG_DIFF] = "DIFF",
     [MSG_DATA_Z] = "DATA_Z",
+    [MSG_TRASH_LIST] = "TRASH_LIST", [MSG_TRASH_ITEM] = "TRASH_ITEM", [MSG_TRASH_RESTORE] = "TRASH_RESTORE",
+    [MSG_TRASH_EMPTY] = "TRASH_EMPTY", [MSG_TRASH_DONE] = "TRASH_DONE",
 };
 
 const char *message_name(unsigned type)
@@ -88,6 +90,7 @@ void message_put_open(struct wire_out *o, const struct message_open *m, const st
     buf_varint(b, m->threads);
     buf_str(b, m->root, m->root_len);
     buf_str(b, m->state_dir, m->state_dir_len);
+    buf_str(b, m->by, m->by_len < MSG_BY_MAX ? m->by_len : MSG_BY_MAX);
     buf_put(b, filter->data, filter->len);
     wire_out_end(o);
 }
@@ -218,6 +221,7 @@ void message_put_apply(struct wire_out *o, uint16_t channel, const struct messag
     buf_varint(b, m->seq);
     buf_u8(b, m->how);
     buf_u8(b, m->from);
+    buf_u8(b, m->why);
     buf_varint(b, m->lender);
     if (m->from == STORE_FROM_ROOT)
         buf_str(b, m->from_path ? m->from_path : "", m->from_path ? strlen(m->from_path) : 0);
@@ -276,6 +280,52 @@ void message_put_failed(struct wire_out *o, int code, const char *text)
     wire_out_end(o);
 }
 
+static void put_string(struct buf *b, const char *text, size_t max)
+{
+    size_t n = strlen(text);
+    buf_str(b, text, n < max ? n : max);
+}
+
+void message_put_trash_item(struct wire_out *o, const struct store_trash *item)
+{
+    struct buf *b = wire_out_begin(o, MSG_TRASH_ITEM, 0);
+    buf_varint(b, item->id);
+    buf_svarint(b, item->when);
+    buf_varint(b, item->size);
+    put_string(b, item->reason, MSG_TRASH_REASON_MAX);
+    put_string(b, item->run, MSG_TRASH_RUN_MAX);
+    put_string(b, item->by, MSG_BY_MAX);
+    put_string(b, item->path, PATH_LEN_MAX);
+    wire_out_end(o);
+}
+
+void message_put_trash_restore(struct wire_out *o, const struct message_trash_restore *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_TRASH_RESTORE, 0);
+    buf_varint(b, m->id);
+    buf_svarint(b, m->now);
+    put_string(b, m->run, MSG_TRASH_RUN_MAX);
+    wire_out_end(o);
+}
+
+void message_put_trash_empty(struct wire_out *o, const struct message_trash_empty *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_TRASH_EMPTY, 0);
+    buf_svarint(b, m->now);
+    buf_varint(b, (uint64_t)m->older);
+    wire_out_end(o);
+}
+
+void message_put_trash_done(struct wire_out *o, const struct message_trash_done *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_TRASH_DONE, 0);
+    buf_varint(b, (uint64_t)-m->code);
+    buf_str(b, m->text, m->text_len < MSG_TEXT_MAX ? m->text_len : MSG_TEXT_MAX);
+    buf_varint(b, m->items);
+    buf_varint(b, m->bytes);
+    wire_out_end(o);
+}
+
 /* ---- readers ---- */
 
 static bool no_nul(const char *p, size_t n)
@@ -292,9 +342,10 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     uint64_t threads = rd_varint(r);
     m->root = rd_str(r, PATH_LEN_MAX, &m->root_len);
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
+    m->by = rd_str(r, MSG_BY_MAX, &m->by_len);
     bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM | OPEN_NO_SANDBOX) && m->fsync <= STORE_FSYNC_NONE &&
               m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
-              no_nul(m->state_dir, m->state_dir_len);
+              no_nul(m->state_dir, m->state_dir_len) && no_nul(m->by, m->by_len);
     m->threads = ok ? (uint32_t)threads : 0;
     m->filter = *r; /* its own reader checks it */
     if (ok)
@@ -459,9 +510,11 @@ int message_get_apply(struct frame *f, char *path, char *from_path, struct messa
     m->seq = rd_varint(&f->body);
     m->how = rd_u8(&f->body);
     m->from = rd_u8(&f->body);
+    m->why = rd_u8(&f->body);
     uint64_t lender = rd_varint(&f->body);
     m->lender = (uint32_t)(lender & 0xffff);
-    if (f->body.bad || m->how > STORE_REMOVE || m->from > MSG_FROM_PATCH || lender > 0xffff)
+    if (f->body.bad || m->how > STORE_REMOVE || m->from > MSG_FROM_PATCH || m->why >= STORE_WHYS ||
+        lender > 0xffff)
         return finish(f, false, e);
     m->from_path = NULL;
     int rc = m->from == STORE_FROM_ROOT ? get_from_path(f, from_path, &m->from_path, e) : 0;
@@ -526,6 +579,74 @@ int message_get_failed(struct frame *f, int *code, const char **text, size_t *le
     *code = -(int)(c & 0xff);
     *text = rd_str(&f->body, MSG_TEXT_MAX, len);
     return finish(f, c > 0 && c <= 0xff, e);
+}
+
+/* A string without control bytes, into out with a NUL behind it. */
+static bool get_string(struct rd *r, char *out, size_t max)
+{
+    size_t n;
+    const char *p = rd_str(r, max, &n);
+    out[0] = '\0';
+    if (!p)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)p[i] < ' ' || p[i] == 0x7f)
+            return false;
+    memcpy(out, p, n);
+    out[n] = '\0';
+    return true;
+}
+
+static bool is_time(int64_t t)
+{
+    return t >= -ENTRY_TIME_MAX && t <= ENTRY_TIME_MAX;
+}
+
+/* Runs and ids are only ever handed back to who named them: that a run is called so is judged there. */
+int message_get_trash_item(struct frame *f, struct message_trash_item *m, struct err *e)
+{
+    struct rd *r = &f->body;
+    size_t n;
+    uint64_t id = rd_varint(r);
+    int64_t when = rd_svarint(r);
+    uint64_t size = rd_varint(r);
+    bool ok = get_string(r, m->reason, MSG_TRASH_REASON_MAX) && get_string(r, m->run, MSG_TRASH_RUN_MAX) &&
+              get_string(r, m->by, MSG_BY_MAX);
+    const char *p = rd_str(r, PATH_LEN_MAX, &n);
+    ok = ok && p && path_check_any(p, n, NULL) == 0 && id < MSG_TRASH_ID_MAX && is_time(when) && size <= INT64_MAX;
+    m->path[0] = '\0';
+    if (ok) {
+        memcpy(m->path, p, n);
+        m->path[n] = '\0';
+    }
+    m->item = (struct store_trash){id, when, size, m->reason, m->run, m->by, m->path};
+    return finish(f, ok && m->run[0] && m->reason[0], e);
+}
+
+int message_get_trash_restore(struct frame *f, struct message_trash_restore *m, struct err *e)
+{
+    m->id = rd_varint(&f->body);
+    m->now = rd_svarint(&f->body);
+    bool ok = get_string(&f->body, m->run, MSG_TRASH_RUN_MAX);
+    return finish(f, ok && m->id < MSG_TRASH_ID_MAX && is_time(m->now), e);
+}
+
+int message_get_trash_empty(struct frame *f, struct message_trash_empty *m, struct err *e)
+{
+    m->now = rd_svarint(&f->body);
+    uint64_t older = rd_varint(&f->body);
+    m->older = (int64_t)(older & INT64_MAX);
+    return finish(f, is_time(m->now) && older <= (uint64_t)ENTRY_TIME_MAX, e);
+}
+
+int message_get_trash_done(struct frame *f, struct message_trash_done *m, struct err *e)
+{
+    uint64_t code = rd_varint(&f->body);
+    m->code = -(int)(code & 0xff);
+    m->text = rd_str(&f->body, MSG_TEXT_MAX, &m->text_len);
+    m->items = rd_varint(&f->body);
+    m->bytes = rd_varint(&f->body);
+    return finish(f, code <= 0xff, e);
 }
 
 int message_get_empty(struct frame *f, struct err *e)

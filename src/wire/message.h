@@ -44,6 +44,11 @@ enum message_type {
     MSG_LISTING = 28,  /* A  what follows is the whole manifest, or the difference to the one that LIST named */
     MSG_DIFF = 29,     /* A  a piece of that difference */
     MSG_DATA_Z = 30,   /* AC as DATA, compressed */
+    MSG_TRASH_LIST = 31,    /* C  what lies in the trash? */
+    MSG_TRASH_ITEM = 32,    /* A  one item of it */
+    MSG_TRASH_RESTORE = 33, /* C  put one back */
+    MSG_TRASH_EMPTY = 34,   /* C  remove for good what is old */
+    MSG_TRASH_DONE = 35,    /* A  the end of any of these three, and how it went */
     MSG_TYPES
 };
 
@@ -55,6 +60,10 @@ enum message_type {
 #define MSG_HAVE_MAX 4096u             /* digests in one question */
 #define MSG_OPS_MAX 16384u             /* operations that may be under way at one agent */
 #define MSG_TEXT_MAX 4096u             /* bytes of a message for people, an address, a group's name */
+#define MSG_BY_MAX 255u                /* bytes of who drives a run */
+#define MSG_TRASH_RUN_MAX 40u
+#define MSG_TRASH_REASON_MAX 31u
+#define MSG_TRASH_ID_MAX ((uint64_t)1 << 48) /* ids are below it */
 #define MSG_PEERS_MAX 1024u
 #define MSG_PARTS_MAX 1000000u         /* parts that a scrub may be divided into */
 
@@ -69,7 +78,8 @@ struct message_open {
     uint8_t compress;          /* enum squeeze_mode */
     uint32_t threads;
     const char *root, *state_dir;   /* state_dir "" for the usual place */
-    size_t root_len, state_dir_len; /* not NUL-terminated when read */
+    const char *by;            /* who drives the run, for people to read */
+    size_t root_len, state_dir_len, by_len; /* not NUL-terminated when read */
     struct rd filter;          /* filter_put's bytes */
 };
 
@@ -136,6 +146,7 @@ struct message_list {
 struct message_apply {
     uint64_t seq;
     uint8_t how, from;         /* enum store_how, enum store_from or MSG_FROM_PATCH */
+    uint8_t why;               /* enum store_why */
     const char *from_path;     /* STORE_FROM_ROOT: of the content there, NUL-terminated in the caller's scratch; NULL: as the entry's */
     uint32_t lender;           /* STORE_FROM_ROOT: the member whose root was lent; STORE_FROM_SELF: who else has the content */
     struct entry entry;        /* path in the caller's scratch */
@@ -146,6 +157,28 @@ struct message_result {
     int code;                  /* enum err_code */
     const char *text;
     size_t text_len;
+};
+
+struct message_trash_item {
+    struct store_trash item; /* its strings are these: */
+    char reason[MSG_TRASH_REASON_MAX + 1], run[MSG_TRASH_RUN_MAX + 1], by[MSG_BY_MAX + 1], path[PATH_LEN_MAX + 1];
+};
+
+struct message_trash_restore {
+    uint64_t id;
+    int64_t now;               /* the coordinator's clock */
+    char run[MSG_TRASH_RUN_MAX + 1];
+};
+
+struct message_trash_empty {
+    int64_t now, older;        /* seconds; older 0: all */
+};
+
+struct message_trash_done {
+    int code;                  /* 0, or enum err_code */
+    const char *text;          /* "" where code is 0 */
+    size_t text_len;
+    uint64_t items, bytes;     /* TRASH_EMPTY: what was removed */
 };
 
 struct message_commit {
@@ -174,6 +207,10 @@ void message_put_done(struct wire_out *o, uint64_t seq, uint64_t literal);
 void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers);
 void message_put_text(struct wire_out *o, uint8_t type, uint16_t channel, const char *text); /* FAILED, DATA_END */
 void message_put_failed(struct wire_out *o, int code, const char *text);
+void message_put_trash_item(struct wire_out *o, const struct store_trash *item);
+void message_put_trash_restore(struct wire_out *o, const struct message_trash_restore *m);
+void message_put_trash_empty(struct wire_out *o, const struct message_trash_empty *m);
+void message_put_trash_done(struct wire_out *o, const struct message_trash_done *m);
 
 /* Readers: 0, or ERR_PROTO naming the message. path is scratch of PATH_LEN_MAX + 1 bytes. */
 int message_get_open(struct frame *f, struct message_open *m, struct err *e);
@@ -197,6 +234,10 @@ int message_get_done(struct frame *f, uint64_t *seq, uint64_t *literal, struct e
 int message_get_commit(struct frame *f, struct message_commit *m, struct err *e);
 int message_get_text(struct frame *f, const char **text, size_t *len, struct err *e);
 int message_get_failed(struct frame *f, int *code, const char **text, size_t *len, struct err *e);
+int message_get_trash_item(struct frame *f, struct message_trash_item *m, struct err *e);
+int message_get_trash_restore(struct frame *f, struct message_trash_restore *m, struct err *e);
+int message_get_trash_empty(struct frame *f, struct message_trash_empty *m, struct err *e);
+int message_get_trash_done(struct frame *f, struct message_trash_done *m, struct err *e);
 int message_get_empty(struct frame *f, struct err *e);
 
 const char *message_name(unsigned type); /* "OPEN", ... or "?" */

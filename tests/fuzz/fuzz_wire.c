@@ -1,6 +1,7 @@
 /* A stream of frames: the greeting, the framing, and every message's reader. */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/store.h"
 #include "wire/message.h"
@@ -23,6 +24,10 @@ static void read_message(struct frame *f)
         struct message_apply apply;
         struct message_result result;
         struct message_commit commit;
+        struct message_trash_item trash_item;
+        struct message_trash_restore trash_restore;
+        struct message_trash_empty trash_empty;
+        struct message_trash_done trash_done;
         struct manifest_totals totals;
         struct entry entry;
     } m;
@@ -68,6 +73,14 @@ static void read_message(struct frame *f)
     case MSG_COMMIT: message_get_commit(f, &m.commit, &e); break;
     case MSG_FAILED: message_get_failed(f, &code, &text, &n, &e); break;
     case MSG_DATA_END: message_get_text(f, &text, &n, &e); break;
+    case MSG_TRASH_ITEM:
+        if (message_get_trash_item(f, &m.trash_item, &e) == 0 &&
+            (path_check_any(m.trash_item.path, strlen(m.trash_item.path), &e) < 0 || m.trash_item.item.id >> 48))
+            abort();
+        break;
+    case MSG_TRASH_RESTORE: message_get_trash_restore(f, &m.trash_restore, &e); break;
+    case MSG_TRASH_EMPTY: message_get_trash_empty(f, &m.trash_empty, &e); break;
+    case MSG_TRASH_DONE: message_get_trash_done(f, &m.trash_done, &e); break;
     case MSG_LEND:
     case MSG_CREDIT: message_get_number(f, &number, &e); break;
     default: message_get_empty(f, &e); break;
