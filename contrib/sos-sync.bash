@@ -11,7 +11,7 @@ _sos_sync() {
     --fsync) words="batch always none" ;;
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
-    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit) return ;;
+    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than) return ;;
     --config | --policy | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -29,10 +29,18 @@ _sos_sync() {
                 --ssh-config --state-dir --stats --threads --through --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != agent ] ||
                 words="--help --no-delete --no-sandbox --quiet --read-only --root --state-dir --verbose --version"
+            [ "${COMP_WORDS[1]}" != trash ] ||
+                words="--accept-new --adopt --bwlimit --color --config --group --help --identity --json --known-hosts
+                    --no-progress --no-sandbox --older-than --progress --quiet --remote-command --rsh --ssh-config
+                    --state-dir --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != policy ] ||
                 words="--color --config --group --help --json --no-progress --object --policy --progress --quiet --version --xml"
             ;;
         *)
+            if [ "${COMP_WORDS[1]}" = trash ] && [ "$COMP_CWORD" = 2 ]; then
+                mapfile -t COMPREPLY < <(compgen -W "list restore empty" -- "$word")
+                return
+            fi
             if [ "${COMP_WORDS[1]}" = policy ] && [ "$COMP_CWORD" -gt 1 ]; then
                 [ "$before" != import ] || { mapfile -t COMPREPLY < <(compgen -f -- "$word") && return; }
                 words="get addpreferred addblocked remove allowreplication disallowreplication setreplicas clearreplication
@@ -41,7 +49,7 @@ _sos_sync() {
                 return
             fi
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
-            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy agent" -- "$word")
+            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy trash agent" -- "$word")
             return
             ;;
         esac

@@ -159,6 +159,41 @@ struct sos_options {
 
 void sos_options_init(struct sos_options *o); /* the defaults: all zero but timeout 300 */
 
+/* ---- the trash ---- */
+
+struct sos_trash_item {
+    const char *group, *member;
+    const char *id;     /* 12 hexadecimal digits, the same each time */
+    int64_t when;       /* it was put there: seconds since 1970 */
+    uint64_t bytes;
+    const char *reason; /* "overwritten", "conflict", "damaged", "kind changed", "deleted", "pruned", "left over", "restored over" */
+    const char *run;    /* by which run: the name of its directory in the member's trash */
+    const char *by;     /* who drove that run; "" when it is not known */
+    const char *path;   /* of the object: raw bytes */
+};
+
+/* Told with callbacks->ctx. */
+typedef void sos_trash_told(void *ctx, const struct sos_trash_item *item);
+
+/* What lies in the trash of the members, one after the other, the oldest runs of each first. No summary is told. */
+enum sos_status sos_trash_list(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                               const struct sos_callbacks *callbacks, sos_trash_told *item);
+
+/*
+ * Puts back what each of n strings names: an item's id, or an object's path, of which the newest item of all members is
+ * taken. It goes to the member that has it, as a local edit. found[i] is set where something of that name is there; those that are
+ * set already are passed over. item (may be NULL) is told of each that is back.
+ */
+enum sos_status sos_trash_restore(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                                  const struct sos_callbacks *callbacks, const char *const *what, size_t n,
+                                  bool *found, sos_trash_told *item);
+
+/* Removes for good what has been there for so many seconds, 0: all. removed (may be NULL) is told of each member. */
+enum sos_status sos_trash_empty(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                                const struct sos_callbacks *callbacks, uint64_t older_than,
+                                void (*removed)(void *ctx, const char *group, const char *member, uint64_t items,
+                                                uint64_t bytes));
+
 /* Brings one group into step. Everything is told through the callbacks; the status is also in the summary. */
 enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct sos_options *options,
                          const struct sos_callbacks *callbacks);

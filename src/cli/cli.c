@@ -25,6 +25,7 @@ static enum sos_status help_command(struct cmd *c);
 static const struct command commands[] = {
     {NULL, cmd_sync, OPTIONS_SYNC, "[options] [MEMBER MEMBER...]", "bring groups into step"},
     {"manifest", cmd_manifest, OPTIONS_MANIFEST, "manifest [options] STORE", "list what a store holds"},
+    {"trash", cmd_trash, OPTIONS_TRASH, "trash list|restore|empty ...", "see, put back or remove what was replaced"},
     {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
@@ -32,7 +33,6 @@ static const struct command commands[] = {
     {"status", NULL, 0, NULL, NULL},
     {"scrub", NULL, 0, NULL, NULL},
     {"bundle", NULL, 0, NULL, NULL},
-    {"trash", NULL, 0, NULL, NULL},
     {"rm", NULL, 0, NULL, NULL},
 };
 
@@ -58,7 +58,7 @@ static void put_usage(struct output *out, const struct command *c)
 /* command NULL: all of them. */
 static void put_help(struct output *out, const struct command *command)
 {
-    unsigned mask = command ? command->options : OPTIONS_SYNC | OPTIONS_MANIFEST | OPTIONS_AGENT | OPTIONS_POLICY;
+    unsigned mask = command ? command->options : OPTIONS_ALL;
     output_str(out, "Usage:\n");
     for (size_t i = 0; i < COMMANDS; i++)
         if (commands[i].run && (!command || command == &commands[i]))
@@ -89,7 +89,7 @@ static enum sos_status help_command(struct cmd *c)
     if (about && !about->run)
         return not_built(c, about->name);
     if (o->operands > 1 || (o->operands && !about && strcmp(o->operand[0], "sync") != 0)) {
-        reporter_error(c->report, NULL, "help takes one command: manifest, agent, policy, or none");
+        reporter_error(c->report, NULL, "help takes the name of one command, or none");
         return SOS_USAGE;
     }
     put_help(c->out, o->operands && !about ? &commands[0] : about);

@@ -18,8 +18,20 @@ struct cmd {
 
 enum sos_status cmd_sync(struct cmd *c);
 enum sos_status cmd_manifest(struct cmd *c);
+enum sos_status cmd_trash(struct cmd *c);
 enum sos_status cmd_agent(struct cmd *c);
 enum sos_status cmd_policy(struct cmd *c);
+
+/* ---- cmd_sync.c: what other commands over groups do alike ---- */
+
+/*
+ * The groups: of a sos.conf, or, where there are operands, of these members. picked[i]: is it wanted? Each of those is
+ * sound. NULL after an error that was told; both are the caller's.
+ */
+struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked);
+struct sos_options cmd_sync_options(const struct options *o);
+struct sos_callbacks cmd_sync_callbacks(struct cmd *c);
+void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group); /* tells the reporter */
 
 /* Has a signal asked for an orderly end? From then on the next one kills as usual, for who will not wait. */
 bool cmd_interrupted(void);

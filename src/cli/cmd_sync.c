@@ -100,9 +100,14 @@ static bool on_interrupted(void *ctx)
     return cmd_interrupted();
 }
 
+struct sos_callbacks cmd_sync_callbacks(struct cmd *c)
+{
+    return (struct sos_callbacks){c, on_action, on_trouble, on_progress, on_summary, on_interrupted};
+}
+
 /* ---- the runs ---- */
 
-static struct sos_options run_options(const struct options *o)
+struct sos_options cmd_sync_options(const struct options *o)
 {
     struct sos_options run;
     sos_options_init(&run);
@@ -134,7 +139,7 @@ static struct sos_options run_options(const struct options *o)
     return run;
 }
 
-static void begin_report(struct cmd *c, const struct sos_groups *g, size_t group)
+void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group)
 {
     size_t n = sos_groups_members(g, group);
     const char **member = mem_alloc(n * sizeof *member);
@@ -147,8 +152,8 @@ static void begin_report(struct cmd *c, const struct sos_groups *g, size_t group
 
 static enum sos_status run_groups(struct cmd *c, const struct sos_groups *g, const bool *picked)
 {
-    struct sos_options options = run_options(c->options);
-    struct sos_callbacks callbacks = {c, on_action, on_trouble, on_progress, on_summary, on_interrupted};
+    struct sos_options options = cmd_sync_options(c->options);
+    struct sos_callbacks callbacks = cmd_sync_callbacks(c);
     enum sos_status status = SOS_OK;
     for (size_t i = 0; i < sos_groups_count(g); i++) {
         if (!picked[i])
@@ -158,30 +163,40 @@ static enum sos_status run_groups(struct cmd *c, const struct sos_groups *g, con
             status = sos_status_worse(status, SOS_FAILED);
             continue;
         }
-        begin_report(c, g, i);
+        cmd_sync_begin(c, g, i);
         status = sos_status_worse(status, sos_sync(g, i, &options, &callbacks));
         progress_clear(c->progress);
     }
     return status;
 }
 
-enum sos_status cmd_sync(struct cmd *c)
+struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked)
 {
     const struct options *o = c->options;
     struct sos_error error = {""};
-    enum sos_status status = SOS_USAGE;
-    bool *picked = NULL;
     struct sos_groups *g = open_groups(o, &error);
     if (!g || !sos_groups_policy(g, o->policy, &error) || !groups_known(g, &o->group, &error)) {
         reporter_error(c->report, NULL, error.message);
-        goto out;
+        sos_groups_free(g);
+        return NULL;
     }
-    picked = mem_zalloc(sos_groups_count(g) * sizeof *picked);
+    *picked = mem_zalloc(sos_groups_count(g) * sizeof **picked);
     for (size_t i = 0; i < sos_groups_count(g); i++)
-        picked[i] = is_wanted(g, i, &o->group);
-    if (groups_sound(c, g, picked))
-        status = run_groups(c, g, picked);
-out:
+        (*picked)[i] = is_wanted(g, i, &o->group);
+    if (groups_sound(c, g, *picked))
+        return g;
+    free(*picked);
+    sos_groups_free(g);
+    return NULL;
+}
+
+enum sos_status cmd_sync(struct cmd *c)
+{
+    bool *picked = NULL;
+    struct sos_groups *g = cmd_sync_groups(c, &picked);
+    if (!g)
+        return SOS_USAGE;
+    enum sos_status status = run_groups(c, g, picked);
     free(picked);
     sos_groups_free(g);
     return status;

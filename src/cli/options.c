@@ -123,6 +123,16 @@ static int take_wait(struct options *o, const struct row *row, const char *value
     return 0;
 }
 
+static int take_age(struct options *o, const struct row *row, const char *value, struct err *e)
+{
+    uint64_t v;
+    if (num_duration(value, &v, NULL) < 0)
+        return err_set(e, ERR_USAGE, "--%s \"%s\": allowed are seconds, or a number with s, m, h, d, w or y behind it",
+                       row->name, value);
+    *(unsigned long long *)field(o, row) = v;
+    return 0;
+}
+
 static int take_threads(struct options *o, const struct row *row, const char *value, struct err *e)
 {
     uint64_t v;
@@ -231,21 +241,22 @@ static const char *const format_names[] = {
 #define M OPTIONS_MANIFEST
 #define A OPTIONS_AGENT
 #define P OPTIONS_POLICY
+#define T OPTIONS_TRASH
 
 static const struct row table[] = {
     {'n', "dry-run", .commands = S, .take = take_flag, AT(dry_run),
      .help = "print what would be done, itemised, and do nothing"},
-    {'v', "verbose", .commands = S | A, .take = take_flag, AT(verbose),
+    {'v', "verbose", .commands = S | A | T, .take = take_flag, AT(verbose),
      .help = "say more: a line for every action"},
-    {'q', "quiet", .commands = S | M | A | P, .take = take_flag, AT(quiet),
+    {'q', "quiet", .commands = S | M | A | P | T, .take = take_flag, AT(quiet),
      .help = "print nothing unless something is wrong"},
     {'c', "checksum", .commands = S | M, .take = take_flag, AT(checksum),
      .help = "read all content again; --mtree: add SHA-256 digests"},
-    {0, "config", "FILE", .commands = S | P, .take = take_text, AT(config),
+    {0, "config", "FILE", .commands = S | P | T, .take = take_text, AT(config),
      .help = "read groups from FILE, not from /etc/sos.conf and ~/.sos.conf"},
     {0, "policy", "FILE", .commands = S | P, .take = take_text, AT(policy),
      .help = "read policies from FILE, not from /etc/sos.policy and ~/.sos.policy"},
-    {0, "group", "NAME", .commands = S | P, .take = take_list, AT(group),
+    {0, "group", "NAME", .commands = S | P | T, .take = take_list, AT(group),
      .help = "only this group; may be given several times"},
     {0, "object", "PATTERN", .commands = P, .take = take_text, AT(object),
      .help = "the policy of objects that the pattern means"},
@@ -258,7 +269,7 @@ static const struct row table[] = {
     {0, "exclude-from", "FILE", .commands = S | M, .take = take_rules, .to = 0,
      .help = "patterns from FILE, one a line; - is standard input"},
     {0, "include-from", "FILE", .commands = S | M, .take = take_rules, .to = 1, .help = "the same, to keep"},
-    {0, "state-dir", "DIR", .commands = S | M | A, .take = take_text, AT(state_dir),
+    {0, "state-dir", "DIR", .commands = S | M | A | T, .take = take_text, AT(state_dir),
      .help = "keep the stores' state below DIR, not in the stores"},
     {0, "cache-dir", "DIR", .commands = S, .take = take_text, AT(cache_dir),
      .help = "keep copies of remote members' manifests in DIR, not in ~/.cache/sos-sync"},
@@ -268,25 +279,25 @@ static const struct row table[] = {
      .help = "batch (default), always (after each object) or none"},
     {0, "wait", "SECONDS", .optional = true, .commands = S, .take = take_wait, AT(wait),
      .help = "wait so long for a store that another run holds; alone: as long as it takes"},
-    {0, "timeout", "SECONDS", .commands = S, .take = take_seconds, AT(timeout),
+    {0, "timeout", "SECONDS", .commands = S | T, .take = take_seconds, AT(timeout),
      .help = "give up a member after so long a silence (300); 0: never"},
     {0, "threads", "N", .commands = S | M, .take = take_threads, AT(threads),
      .help = "threads for hashing in each store; 0: one for each core"},
     {0, "through", .commands = S, .take = take_flag, AT(through),
      .help = "send content through the coordinator, as between remote members"},
-    {'e', "rsh", "COMMAND", .commands = S, .take = take_text, AT(rsh),
+    {'e', "rsh", "COMMAND", .commands = S | T, .take = take_text, AT(rsh),
      .help = "reach other machines by this command, such as ssh, not by the built-in SSH"},
-    {0, "remote-command", "COMMAND", .commands = S, .take = take_text, AT(remote_command),
+    {0, "remote-command", "COMMAND", .commands = S | T, .take = take_text, AT(remote_command),
      .help = "what is run there (sos-sync)"},
-    {0, "accept-new", .commands = S, .take = take_flag, AT(accept_new),
+    {0, "accept-new", .commands = S | T, .take = take_flag, AT(accept_new),
      .help = "believe hosts that are not known yet, and remember their keys"},
-    {0, "ssh-config", "FILE", .commands = S, .take = take_text, AT(ssh_config),
+    {0, "ssh-config", "FILE", .commands = S | T, .take = take_text, AT(ssh_config),
      .help = "read SSH settings from FILE, not from ~/.ssh/config"},
-    {0, "known-hosts", "FILE", .commands = S, .take = take_text, AT(known_hosts),
+    {0, "known-hosts", "FILE", .commands = S | T, .take = take_text, AT(known_hosts),
      .help = "look up host keys in FILE, not in ~/.ssh/known_hosts"},
-    {0, "identity", "FILE", .commands = S, .take = take_list, AT(identity),
+    {0, "identity", "FILE", .commands = S | T, .take = take_list, AT(identity),
      .help = "log in with this private key; may be given several times"},
-    {0, "bwlimit", "RATE", .commands = S, .take = take_rate, AT(bwlimit),
+    {0, "bwlimit", "RATE", .commands = S | T, .take = take_rate, AT(bwlimit),
      .help = "KiB a second (or with M, G) over all links to other machines; 0: no limit"},
     {'z', "compress", .commands = S, .take = take_fixed, AT(compress), .to = SOS_COMPRESS_ALWAYS,
      .help = "compress all content on its way, not only where the link is slower than that"},
@@ -298,26 +309,28 @@ static const struct row table[] = {
      .help = "give objects, but change none; needs a root"},
     {0, "no-delete", .commands = A, .take = take_flag, AT(no_delete),
      .help = "take no object away; needs a root"},
-    {0, "no-sandbox", .commands = S | A, .take = take_flag, AT(no_sandbox),
+    {0, "no-sandbox", .commands = S | A | T, .take = take_flag, AT(no_sandbox),
      .help = "agents do not lock themselves in to their stores"},
-    {0, "adopt", "MEMBER", .commands = S, .take = take_list, AT(adopt),
+    {0, "adopt", "MEMBER", .commands = S | T, .take = take_list, AT(adopt),
      .help = "accept this member's store though another was expected; may be given several times"},
-    {0, "json", .commands = S | M | P, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
+    {0, "older-than", "AGE", .commands = T, .take = take_age, AT(older_than),
+     .help = "trash empty: only what has been there for so long, such as 3d"},
+    {0, "json", .commands = S | M | P | T, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
      .help = "print one JSON object a line"},
     {0, "format", "FORMAT", .commands = M, .take = take_choice, AT(format), .choice = format_names,
      .help = "text (default), json or mtree"},
     {0, "mtree", .commands = M, .take = take_fixed, AT(format), .to = OPTIONS_MTREE,
      .help = "print what mtree tools can verify"},
-    {0, "progress", .commands = S | M | P, .take = take_fixed, AT(progress), .to = OPTIONS_PROGRESS_YES,
+    {0, "progress", .commands = S | M | P | T, .take = take_fixed, AT(progress), .to = OPTIONS_PROGRESS_YES,
      .help = "show progress on a terminal also with -q or --json"},
-    {0, "no-progress", .commands = S | M | P, .take = take_fixed, AT(progress), .to = OPTIONS_PROGRESS_NO,
+    {0, "no-progress", .commands = S | M | P | T, .take = take_fixed, AT(progress), .to = OPTIONS_PROGRESS_NO,
      .help = "show no progress"},
-    {0, "color", "WHEN", .optional = true, .commands = S | M | P, .take = take_choice, AT(color),
+    {0, "color", "WHEN", .optional = true, .commands = S | M | P | T, .take = take_choice, AT(color),
      .to = OPTIONS_COLOR_ALWAYS, .choice = color_names, .help = "auto (default), always or never"},
     {0, "stats", .commands = S, .take = take_flag, AT(stats),
      .help = "print some more figures after each summary"},
-    {'h', "help", .commands = S | M | A | P, .take = take_flag, AT(help), .help = "print this"},
-    {'V', "version", .commands = S | M | A | P, .take = take_flag, AT(version), .help = "print the version"},
+    {'h', "help", .commands = S | M | A | P | T, .take = take_flag, AT(help), .help = "print this"},
+    {'V', "version", .commands = S | M | A | P | T, .take = take_flag, AT(version), .help = "print the version"},
     {0, "max-delete", "NUMBER", .take = take_unbuilt},
 };
 
@@ -326,6 +339,7 @@ static const struct row table[] = {
 #undef M
 #undef A
 #undef P
+#undef T
 
 #define ROWS (sizeof table / sizeof table[0])
 _Static_assert(ROWS <= 64, "options.seen has a bit for each row");

@@ -10,7 +10,10 @@
 #include "object/filter.h"
 #include "sos-sync.h"
 
-enum options_command { OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4, OPTIONS_POLICY = 8 };
+enum options_command {
+    OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4, OPTIONS_POLICY = 8, OPTIONS_TRASH = 16,
+    OPTIONS_ALL = 31
+};
 
 enum options_color { OPTIONS_COLOR_AUTO, OPTIONS_COLOR_ALWAYS, OPTIONS_COLOR_NEVER };
 enum options_format { OPTIONS_TEXT, OPTIONS_JSON, OPTIONS_MTREE };
@@ -36,6 +39,7 @@ struct options {
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;
     unsigned long long bwlimit; /* bytes per second; 0: none */
+    unsigned long long older_than; /* seconds; 0: all */
     struct options_list group, adopt, identity;
     struct sos_filter_rule *rule; /* --exclude, --include, and from files, in order; owned, patterns too */
     size_t rules;

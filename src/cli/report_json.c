@@ -297,10 +297,51 @@ static void json_policy(struct reporter *r, const struct reporter_policy *p)
     end(r, line);
 }
 
+/* ---- trash ---- */
+
+static void put_item(struct reporter *r, const char *event, const struct sos_trash_item *item)
+{
+    json_t *line = begin(event);
+    put_name(r, line, "group", item->group);
+    put_name(r, line, "member", item->member);
+    put_name(r, line, "id", item->id);
+    put(line, "when", json_integer(item->when));
+    put_u64(line, "bytes", item->bytes);
+    put_name(r, line, "reason", item->reason);
+    put_name(r, line, "run", item->run);
+    put_name(r, line, "by", item->by);
+    put_path(r, line, item->path);
+    end(r, line);
+}
+
+static void json_trash(struct reporter *r, const struct sos_trash_item *item)
+{
+    put_item(r, "trash", item);
+}
+
+static void json_restored(struct reporter *r, const struct sos_trash_item *item)
+{
+    if (!r->options->quiet)
+        put_item(r, "restored", item);
+}
+
+static void json_emptied(struct reporter *r, const char *group, const char *member, uint64_t items, uint64_t bytes)
+{
+    if (r->options->quiet)
+        return;
+    json_t *line = begin("emptied");
+    put_name(r, line, "group", group);
+    put_name(r, line, "member", member);
+    put_u64(line, "items", items);
+    put_u64(line, "bytes", bytes);
+    end(r, line);
+}
+
 void report_json_init(struct reporter *r, struct output *out, const struct options *options)
 {
     static const struct reporter_ops ops = {
         json_begin, json_action, json_trouble, json_summary, json_object_line, json_policy,
+        json_trash, json_restored, json_emptied,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options};
 }

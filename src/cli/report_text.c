@@ -377,8 +377,57 @@ static void text_policy(struct reporter *r, const struct reporter_policy *p)
     put_key(out, "blocked", p->written[1], p->source[3]);
 }
 
+/* ---- trash ---- */
+
+/* Columns: id, when, member, size, reason, and last the path, which may hold anything. */
+static void text_trash(struct reporter *r, const struct sos_trash_item *item)
+{
+    struct output *out = r->out;
+    char size[32], when[64];
+    report_text_time(when, (struct stamp){item->when, 0});
+    output_printf(out, "%s  %.19sZ  ", item->id, when);
+    pad(out, output_name(out, item->member), r->width);
+    output_printf(out, "  %10s  ", num_bytes(size, sizeof size, item->bytes));
+    pad(out, output_name(out, item->reason), 13);
+    output_str(out, "  ");
+    output_name(out, item->path);
+    output_line(out);
+}
+
+static void put_place(struct output *out, const char *group, const char *member)
+{
+    output_str(out, "group ");
+    output_name(out, group);
+    output_str(out, ": ");
+    output_name(out, member);
+    output_str(out, ": ");
+}
+
+static void text_restored(struct reporter *r, const struct sos_trash_item *item)
+{
+    if (r->options->quiet)
+        return;
+    put_place(r->out, item->group, item->member);
+    output_str(r->out, "restored ");
+    output_name(r->out, item->path);
+    output_line(r->out);
+}
+
+static void text_emptied(struct reporter *r, const char *group, const char *member, uint64_t items, uint64_t bytes)
+{
+    char size[32];
+    if (r->options->quiet)
+        return;
+    put_place(r->out, group, member);
+    output_printf(r->out, "%" PRIu64 " item%s removed, %s", items, plural(items), num_bytes(size, sizeof size, bytes));
+    output_line(r->out);
+}
+
 void report_text_init(struct reporter *r, struct output *out, const struct options *options, bool color)
 {
-    static const struct reporter_ops ops = {text_begin, text_action, text_trouble, text_summary, text_object, text_policy};
+    static const struct reporter_ops ops = {
+        text_begin, text_action, text_trouble, text_summary, text_object, text_policy,
+        text_trash, text_restored, text_emptied,
+    };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
 }

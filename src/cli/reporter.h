@@ -35,6 +35,9 @@ struct reporter_ops {
     void (*summary)(struct reporter *r, const struct sos_summary *s);
     void (*object)(struct reporter *r, const struct entry *e);        /* one object of a manifest */
     void (*policy)(struct reporter *r, const struct reporter_policy *p);
+    void (*trash)(struct reporter *r, const struct sos_trash_item *item); /* what lies there */
+    void (*restored)(struct reporter *r, const struct sos_trash_item *item);
+    void (*emptied)(struct reporter *r, const char *group, const char *member, uint64_t items, uint64_t bytes);
 };
 
 #define REPORTER_ECHOES 8u

@@ -124,7 +124,8 @@ void guard_check(struct run *r)
         check_identity(r, p);
         if (peer_lives(p))
             check_group(r, p);
-        if (peer_lives(p) && !(p->flags & OPENED_EXISTS) && !r->options->dry_run)
+        if (peer_lives(p) && !(p->flags & OPENED_EXISTS) && !r->options->dry_run &&
+            !r->only_opens)
             peer_trouble(p, false, NULL, "%s does not exist yet: it is made", p->where);
     }
 }

@@ -141,6 +141,7 @@ struct run {
     struct plan *plan;
     struct limit *limit;       /* while the plan is made a second time, to see whether it deletes too much; else NULL */
     char stranger[37];         /* room for the name of a member that we do not know */
+    bool only_opens;           /* nothing is scanned, so no store is made */
     bool in_step;              /* all manifests have the same digest: nothing to compare */
     struct channel *channel;
     size_t channels;
@@ -170,6 +171,13 @@ struct run {
 
 /* Carries out the run that r describes (group, options, callbacks, body set; the rest zero). */
 enum sos_status run_group(struct run *r);
+
+/* The parts of it that what is no sync has, too. r as for run_group, with take and died set. */
+void run_prepare(struct run *r);             /* the rest of r, but peers */
+int run_open(struct run *r, struct err *e);  /* starts and opens all members, and guards; what fails is told. 0 or an error */
+void run_failed(struct run *r, int rc, const struct err *e); /* tells what ended it */
+void run_release(struct run *r, bool patient); /* says goodbye to all peers, and frees them */
+void run_end(struct run *r);                 /* frees what run_prepare made */
 
 /* ---- messages.c ---- */
 

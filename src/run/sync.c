@@ -61,9 +61,11 @@ static bool locked(const struct run *r)
     return r->summary.status == SOS_LOCKED;
 }
 
-static int open_all(struct run *r, struct err *e)
+int run_open(struct run *r, struct err *e)
 {
-    int rc = await(r, PEER_OPENING, e);
+    int rc = start_all(r, e);
+    if (rc == 0)
+        rc = await(r, PEER_OPENING, e);
     if (rc < 0)
         return rc;
     if (locked(r) || r->blocked)
@@ -131,9 +133,7 @@ static int commit_all(struct run *r, struct err *e)
 
 static int run_once(struct run *r, struct err *e)
 {
-    int rc = start_all(r, e);
-    if (rc == 0)
-        rc = open_all(r, e);
+    int rc = run_open(r, e);
     if (rc == 0)
         rc = scan_all(r, e);
     if (rc == 0)
@@ -145,7 +145,7 @@ static int run_once(struct run *r, struct err *e)
     return rc;
 }
 
-static void release(struct run *r, bool patient)
+void run_release(struct run *r, bool patient)
 {
     report_end(r);
     for (size_t i = 0; patient && i < r->peers; i++)
@@ -167,7 +167,7 @@ static void release(struct run *r, bool patient)
     r->lost_source = r->moved = false;
 }
 
-static void tell_failure(struct run *r, int rc, const struct err *e)
+void run_failed(struct run *r, int rc, const struct err *e)
 {
     if (rc == ERR_LOCKED)
         return; /* the member that is locked has said so */
@@ -239,17 +239,15 @@ static int run_patiently(struct run *r, struct err *e)
         rc = run_once(r, e);
         if (rc != ERR_LOCKED || !r->blocked || locked(r))
             return rc;
-        release(r, false);
+        run_release(r, false);
         r->waited = true;
         if ((rc = nap(r, tries, e)) < 0)
             return rc;
     }
 }
 
-enum sos_status run_group(struct run *r)
+void run_prepare(struct run *r)
 {
-    r->take = messages_take;
-    r->died = transfer_peer_died;
     r->refused = mem_zalloc(r->group->members * sizeof *r->refused);
     r->found = mem_zalloc(r->options->removes + 1);
     r->started = clock_mono_ms();
@@ -260,23 +258,35 @@ enum sos_status run_group(struct run *r)
                                       .dry_run = r->options->dry_run};
     signal(SIGPIPE, SIG_IGN);
     file_raise_limit();
+}
+
+void run_end(struct run *r)
+{
+    free(r->refused);
+    free(r->found);
+    free(r->told.hash);
+}
+
+enum sos_status run_group(struct run *r)
+{
+    r->take = messages_take;
+    r->died = transfer_peer_died;
+    run_prepare(r);
     for (bool again = true; again; r->attempt++) {
         struct err e;
         report_again(r);
         int rc = run_patiently(r, &e);
         if (rc < 0)
-            tell_failure(r, rc, &e);
+            run_failed(r, rc, &e);
         else
             count_objects(r);
         again = rc == 0 && worth_another(r);
-        release(r, rc == 0);
+        run_release(r, rc == 0);
     }
     r->summary.seconds = (double)(clock_mono_ms() - r->started) / 1000;
     if (r->callbacks->summary)
         r->callbacks->summary(r->callbacks->ctx, &r->summary);
-    free(r->refused);
-    free(r->found);
-    free(r->told.hash);
+    run_end(r);
     return r->summary.status;
 }
 
