@@ -144,7 +144,7 @@ static bool expired(const struct trash_sweep *how, int top, const struct trash_r
         return true;
     if (run->when <= how->now && how->now - run->when < how->older)
         return false;
-    int64_t now = clock_now().sec;
+    int64_t now = how->here ? how->here : clock_now().sec;
     return now - last_put(top, run->name, now) >= how->older;
 }
 

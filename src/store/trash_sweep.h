@@ -12,6 +12,7 @@
 struct trash_sweep {
     int state;         /* borrowed */
     int64_t now;       /* by the driver's clock */
+    int64_t here;      /* by that of the store's own machine; 0: it is asked */
     /*
      * Seconds since a run began by the driver's clock, and since it last put something there by that of the store's own
      * machine: both must have passed, so that one clock that is wrong costs nothing. A run that is in the future by

@@ -398,17 +398,32 @@ static void expires(void **state)
     trash_expire(t);
     trash_free(t);
     assert_int_equal(listed(), 2);
-    /* By ours it is over (nothing can set a ctime: so few seconds that none have to pass). */
-    struct trash_sweep how = {.state = state_fd, .now = WHEN + 9 * DAY, .older = 2 * DAY, .spare = ""};
+    /* By ours they are; by the driver's both are new, or ours says that they are of tomorrow. */
+    int64_t now = clock_now().sec;
+    struct trash_sweep how = {.state = state_fd, .now = WHEN + 2 * DAY, .here = now + 9 * DAY, .older = 7 * DAY,
+                              .spare = "2026-11-29T231926Z"};
+    assert_int_equal(trash_sweep(&how, NULL), 0);
+    how.now = WHEN + 9 * DAY;
+    how.here = now - DAY;
     assert_int_equal(trash_sweep(&how, NULL), 0);
     assert_int_equal(listed(), 2);
-    how.older = 0;
-    how.spare = "2026-11-29T231926Z";
+    /* By both. */
+    how.here = now + 9 * DAY;
     assert_int_equal(trash_sweep(&how, NULL), 0);
     assert_int_equal(listed(), 1);
     assert_int_equal(how.items, 1);
     assert_int_equal(how.bytes, 3);
     assert_true(there("trash/2026-11-29T231926Z/new"));
+    assert_false(there(RUN));
+    /* A run that is still to come by the driver's clock: ours alone judges. */
+    how.spare = "";
+    how.now = WHEN;
+    how.here = now + 6 * DAY;
+    assert_int_equal(trash_sweep(&how, NULL), 0);
+    assert_int_equal(listed(), 1);
+    how.here = now + 8 * DAY;
+    assert_int_equal(trash_sweep(&how, NULL), 0);
+    assert_int_equal(listed(), 0);
     /* Off: the run's own go at its end, and all others; but not what a killed run left. */
     t = begin_at(state_fd, WHEN + 10 * DAY, 0);
     make("x", "x");
