@@ -17,7 +17,6 @@ static const struct {
     {WORD_CONFLICT, true},
     {WORD_DELETIONS, true},
     {WORD_TOMBSTONES, false},
-    {WORD_TRASH, false},
     {WORD_HASH, true},
     {WORD_MAX_DELETE, false},
     {WORD_DOWN_AFTER, false},

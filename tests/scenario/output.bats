@@ -260,7 +260,7 @@ on_terminal() {
 
 @test "usage: commands and options that are not built are refused by name" {
     local word
-    for word in replicate status scrub bundle trash; do
+    for word in replicate status scrub bundle; do
         exits 1 "$word"
         grep -q "$word" <<<"$errors"
         grep -q 'not built' <<<"$errors"

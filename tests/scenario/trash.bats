@@ -264,3 +264,39 @@ overwritten() {
     trash empty
     [ -z "$(items)" ]
 }
+
+@test "Trash: off: nothing is left after the run, nothing is lost in it" {
+    printf '[group 1]\ntrash: off\n' >policy
+    EXTRA=(--policy "$PWD/policy")
+    overwritten
+    [ -z "$(ls -A b/.sos-sync/trash c/.sos-sync/trash | grep -v :)" ]
+    put a g/one same
+    exits 0 --config conf
+    put a g/one other
+    put a g/two same
+    exits 0 --config conf
+    same a b c
+    EXTRA=()
+    [ -z "$(items)" ]
+}
+
+@test "Trash: a deletion is taken back: what was deleted everywhere is back everywhere, and stays" {
+    printf '[group 1]\ndeletions: propagate\n' >policy
+    EXTRA=(--policy "$PWD/policy")
+    put a d/f precious 1000000000
+    put a other x
+    ends "0 1" --config conf
+    [[ $errors != *"not built yet"* ]] || skip "deletions are not propagated yet"
+    rm -r a/d
+    exits 0 --config conf
+    [ ! -e b/d ] && [ ! -e c/d ]
+    EXTRA=()
+    [ "$(items)" = $'b deleted d/f\nc deleted d/f' ]
+    trash restore --group 1 d/f
+    EXTRA=(--policy "$PWD/policy")
+    exits 0 --config conf
+    same a b c
+    [ "$(cat a/d/f)" = precious ]
+    exits 0 --config conf --json
+    [ -z "$(acts <<<"$output")" ]
+}
