@@ -179,6 +179,13 @@ void run_failed(struct run *r, int rc, const struct err *e); /* tells what ended
 void run_release(struct run *r, bool patient); /* says goodbye to all peers, and frees them */
 void run_end(struct run *r);                 /* frees what run_prepare made */
 
+/* ---- trash.c ---- */
+
+/* As sos_trash_list and sos_trash_restore, of the run that r describes as for run_group. */
+enum sos_status run_trash_list(const struct run *r, sos_trash_told *item);
+enum sos_status run_trash_restore(const struct run *r, const char *const *what, size_t n, bool *found,
+                                  sos_trash_told *item);
+
 /* ---- messages.c ---- */
 
 /* What is made of a message from a peer: validated, then acted upon. 0 or an error, which ends the peer. */

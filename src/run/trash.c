@@ -161,13 +161,20 @@ static int work_list(struct trash_run *t, void *ctx, struct err *e)
     return list_all(t, e);
 }
 
+enum sos_status run_trash_list(const struct run *r, sos_trash_told *item)
+{
+    struct sos_options o = *r->options;
+    struct trash_run t = {.run = *r, .take_item = tell_item, .told = item};
+    o.dry_run = true; /* so that stores are shared with others who only look */
+    t.run.options = &o;
+    return carry_out(&t, work_list, NULL);
+}
+
 enum sos_status sos_trash_list(const struct sos_groups *g, size_t group, const struct sos_options *options,
                                const struct sos_callbacks *callbacks, sos_trash_told *item)
 {
-    struct sos_options o = *options;
-    o.dry_run = true; /* so that stores are shared with others who only look */
-    struct trash_run t = {.run = run_of(g, group, &o, callbacks), .take_item = tell_item, .told = item};
-    return carry_out(&t, work_list, NULL);
+    const struct run r = run_of(g, group, options, callbacks);
+    return run_trash_list(&r, item);
 }
 
 /* ---- restore ---- */
@@ -244,11 +251,10 @@ static int work_restore(struct trash_run *t, void *ctx, struct err *e)
     return rc;
 }
 
-enum sos_status sos_trash_restore(const struct sos_groups *g, size_t group, const struct sos_options *options,
-                                  const struct sos_callbacks *callbacks, const char *const *what, size_t n,
-                                  bool *found, sos_trash_told *item)
+enum sos_status run_trash_restore(const struct run *r, const char *const *what, size_t n, bool *found,
+                                  sos_trash_told *item)
 {
-    struct trash_run t = {.run = run_of(g, group, options, callbacks), .take_item = match_item, .told = item,
+    struct trash_run t = {.run = *r, .take_item = match_item, .told = item,
                           .match = mem_zalloc((n + 1) * sizeof *t.match), .matches = n};
     for (size_t i = 0; i < n; i++) {
         t.match[i].what = what[i];
@@ -259,6 +265,14 @@ enum sos_status sos_trash_restore(const struct sos_groups *g, size_t group, cons
         free(t.match[i].item);
     free(t.match);
     return status;
+}
+
+enum sos_status sos_trash_restore(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                                  const struct sos_callbacks *callbacks, const char *const *what, size_t n,
+                                  bool *found, sos_trash_told *item)
+{
+    const struct run r = run_of(g, group, options, callbacks);
+    return run_trash_restore(&r, what, n, found, item);
 }
 
 /* ---- empty ---- */
