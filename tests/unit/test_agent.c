@@ -683,6 +683,44 @@ static void what_is_had(void **state)
     free(path);
 }
 
+/* ---- the trash ---- */
+
+static void trash_before_open(void **state)
+{
+    wire_out_frame(&((struct session *)*state)->out, MSG_TRASH_LIST, 0, NULL, 0);
+    refused(*state);
+}
+
+static void trash_in_a_dry_run(void **state)
+{
+    struct session *s = *state;
+    open_store(s, OPEN_DRY_RUN);
+    wire_out_frame(&s->out, MSG_TRASH_LIST, 0, NULL, 0);
+    assert_int_equal(next(s).type, MSG_TRASH_DONE);
+    message_put_trash_empty(&s->out, &(struct message_trash_empty){0});
+    refused(s);
+}
+
+static void trash_without_a_scan(void **state)
+{
+    struct session *s = *state;
+    struct message_trash_done done;
+    struct err e;
+    open_store(s, 0);
+    message_put_trash_restore(&s->out, &(struct message_trash_restore){.id = 1, .run = "../../../secret"});
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_TRASH_DONE);
+    assert_int_equal(message_get_trash_done(&f, &done, &e), 0);
+    assert_true(done.code < 0 && done.text_len > 0);
+    message_put_trash_empty(&s->out, &(struct message_trash_empty){0});
+    f = next(s);
+    assert_int_equal(f.type, MSG_TRASH_DONE);
+    assert_int_equal(message_get_trash_done(&f, &done, &e), 0);
+    assert_int_equal(done.code, 0);
+    assert_false(exists(s->root, ".sos-sync"));
+    assert_true(exists(s->world, "secret"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -694,7 +732,8 @@ int main(void)
         TEST(a_bundle_with_another_object), TEST(listings), TEST(a_malformed_list), TEST(committed_totals),
         TEST(open_with_another_mode), TEST(a_source_compresses),
         TEST(a_target_unpacks), TEST(a_target_refuses_bad_pieces), TEST(an_empty_compressed_piece),
-        TEST(the_coordinator_goes_away), TEST(what_is_had),
+        TEST(the_coordinator_goes_away), TEST(trash_before_open), TEST(trash_in_a_dry_run),
+        TEST(trash_without_a_scan), TEST(what_is_had),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }
