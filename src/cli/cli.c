@@ -25,7 +25,7 @@ static enum sos_status help_command(struct cmd *c);
 static const struct command commands[] = {
     {NULL, cmd_sync, OPTIONS_SYNC, "[options] [MEMBER MEMBER...]", "bring groups into step"},
     {"manifest", cmd_manifest, OPTIONS_MANIFEST, "manifest [options] STORE", "list what a store holds"},
-    {"trash", cmd_trash, OPTIONS_TRASH, "trash list|restore|empty ...", "see, put back or remove what was replaced"},
+    {"trash", cmd_trash, OPTIONS_TRASH, "trash list|restore|empty ...", "list or put back what was replaced"},
     {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
