@@ -335,19 +335,17 @@ static int merge(struct advance *a, struct err *err)
     return rc;
 }
 
-void cache_advance(struct cache *c, struct plan *plan, unsigned member, const struct manifest_totals *recorded)
+void cache_advance(struct cache *c, struct plan *plan, unsigned member)
 {
     struct err why;
-    if (c->fd < 0 || !c->write || same(&c->totals, recorded))
+    if (c->fd < 0 || !c->write || plan_totals(plan)->ops[member] == 0)
         return;
     struct advance *a = mem_zalloc(sizeof *a);
     *a = (struct advance){.c = c, .member = member, .reader = cache_read(c, &why)};
     if (a->reader) {
         a->cursor = plan_cursor_new_by_path(plan);
         cache_begin(c);
-        if (merge(a, &why) == 0)
-            cache_keep(c, recorded);
-        else
+        if (merge(a, &why) < 0)
             stop(c);
         plan_cursor_free(a->cursor);
     }

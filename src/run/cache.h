@@ -29,10 +29,10 @@ void cache_put(struct cache *c, const struct entry *e);
 void cache_keep(struct cache *c, const struct manifest_totals *totals);
 
 /*
- * All operations that the plan has for this member were carried out: turns the manifest that is kept into the one that
- * the member has recorded then, if the totals are as it says. Else nothing changes.
+ * All operations that the plan has for this member were carried out: records the manifest that is kept anew, as it is
+ * after them. It is for cache_keep to say that this is what the member has recorded. Nothing, when the plan had none.
  */
-void cache_advance(struct cache *c, struct plan *plan, unsigned member, const struct manifest_totals *recorded);
+void cache_advance(struct cache *c, struct plan *plan, unsigned member);
 
 /* Why the cache could not be used or written, or NULL. */
 const char *cache_trouble(const struct cache *c);

@@ -494,15 +494,23 @@ int compare_run(struct run *r, struct err *e)
     return rc;
 }
 
+void compare_committing(struct run *r)
+{
+    for (unsigned i = 0; i < r->parts; i++) {
+        struct peer *p = r->part[i];
+        if (p->cache && p->state >= PEER_COMMITTING && p->failed_op == 0 && p->done == plan_totals(r->plan)->ops[i])
+            cache_advance(p->cache, r->plan, i);
+    }
+}
+
 void compare_committed(struct run *r)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         struct peer *p = r->part[i];
         if (!p->cache)
             continue;
-        bool all_done = p->state == PEER_COMMITTED && p->failed_op == 0 && p->done == plan_totals(r->plan)->ops[i];
-        if (all_done)
-            cache_advance(p->cache, r->plan, i, &p->committed);
+        if (p->state == PEER_COMMITTED)
+            cache_keep(p->cache, &p->committed);
         if (cache_trouble(p->cache))
             peer_trouble(p, false, NULL, "the copy of its manifest could not be used or kept: %s",
                          cache_trouble(p->cache));

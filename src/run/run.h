@@ -243,7 +243,8 @@ int compare_listing(struct peer *p, bool difference, struct err *e);
 int compare_block(struct peer *p, bool difference, const void *data, size_t n, struct err *e);
 void compare_had(struct peer *p, const uint8_t *have, size_t n); /* enum store_have */
 void compare_free(struct peer *p);
-void compare_committed(struct run *r); /* brings the caches up to what the members have recorded */
+void compare_committing(struct run *r); /* brings the caches up to what the members are about to record */
+void compare_committed(struct run *r);  /* and keeps what they have recorded indeed */
 
 /* ---- limit.c: --max-delete ---- */
 

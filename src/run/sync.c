@@ -122,10 +122,17 @@ static void send_commit(struct run *r, struct peer *to)
 static int commit_all(struct run *r, struct err *e)
 {
     r->phase = SOS_PHASE_COMMIT;
+    int rc = 0;
     for (unsigned i = 0; i < r->parts && !r->options->dry_run; i++)
         if (peer_lives(r->part[i]))
             send_commit(r, r->part[i]);
-    int rc = await(r, PEER_COMMITTING, e);
+    if (!r->options->dry_run) {
+        rc = peers_turn(r, e); /* now they are at work, and we do ours meanwhile */
+        if (rc == 0)
+            compare_committing(r);
+    }
+    if (rc == 0)
+        rc = await(r, PEER_COMMITTING, e);
     if (rc == 0)
         compare_committed(r);
     return rc;
