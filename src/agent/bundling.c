@@ -57,6 +57,28 @@ static void give_link(struct agent *a, struct outgoing *o)
     finish(o);
 }
 
+static void put_head(uint8_t *room, size_t n)
+{
+    room[0] = DELTA_RAW;
+    for (unsigned i = 0; i < 4; i++)
+        room[1 + i] = (uint8_t)(n >> (8 * i));
+}
+
+static void give_small(struct agent *a, struct outgoing *o)
+{
+    struct err why;
+    struct entry want = outgoing_entry(o->want);
+    size_t n = (size_t)want.size;
+    uint8_t *room = buf_room(&o->bytes, HEAD + n + 1);
+    if (a->store->ops->read_file(a->store, &want, room + HEAD, &why) < 0) {
+        give_up(a, o, why.msg);
+        return;
+    }
+    put_head(room, n);
+    o->bytes.len += n ? HEAD + n : 0;
+    finish(o);
+}
+
 static void open_file(struct agent *a, struct outgoing *o)
 {
     struct err why;
@@ -79,9 +101,7 @@ static void give_piece(struct agent *a, struct outgoing *o)
         give_up(a, o, got < 0 ? "cannot be read" : "became shorter while it was read");
         return;
     }
-    room[0] = DELTA_RAW;
-    for (unsigned i = 0; i < 4; i++)
-        room[1 + i] = (uint8_t)(n >> (8 * i));
+    put_head(room, n);
     o->bytes.len += HEAD + n;
     o->left -= n;
     if (o->left == 0)
@@ -102,7 +122,9 @@ int bundling_produce(struct agent *a, struct outgoing *o, struct err *e)
         o->finished = true;
         return 1;
     }
-    if (o->want->kind == ENTRY_FILE)
+    if (o->want->kind == ENTRY_FILE && o->want->size <= PIECE)
+        give_small(a, o);
+    else if (o->want->kind == ENTRY_FILE)
         open_file(a, o);
     else
         give_link(a, o);

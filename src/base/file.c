@@ -127,6 +127,15 @@ static ssize_t read_all(int fd, void *buf, size_t n, off_t at)
     return (ssize_t)got;
 }
 
+ssize_t file_read_once(int fd, void *buf, size_t n)
+{
+    ssize_t got;
+    do
+        got = read(fd, buf, n);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
 ssize_t file_read(int fd, void *buf, size_t n)
 {
     return read_all(fd, buf, n, -1);

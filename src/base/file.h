@@ -39,6 +39,7 @@ unsigned file_raise_limit(void);
 
 /* Loops over EINTR and short counts. Bytes read (short only at the end of file), or -1. */
 ssize_t file_read(int fd, void *buf, size_t n);
+ssize_t file_read_once(int fd, void *buf, size_t n); /* one read, which may give less */
 ssize_t file_pread(int fd, void *buf, size_t n, off_t at);
 int file_write(int fd, const void *buf, size_t n); /* all of it: 0, or -1 */
 

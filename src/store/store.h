@@ -189,6 +189,8 @@ struct store_ops {
 
     /* Source side, for streams. Opens a file of the manifest (ERR_CHANGED when it is not what want says) / reads a symlink into a NUL-terminated buffer. */
     int (*read_open)(struct store *s, const struct entry *want, struct err *e); /* descriptor, the caller closes */
+    /* All of a file's want->size bytes at once, verified by its digest (ERR_DAMAGED when nothing says that it was changed). buf has room for one more. */
+    int (*read_file)(struct store *s, const struct entry *want, void *buf, struct err *e);
     int (*read_link)(struct store *s, const struct entry *want, char *target, size_t size, struct err *e);
 
     /*

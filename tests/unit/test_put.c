@@ -1399,9 +1399,44 @@ static void many(void **state)
     }
 }
 
+/* ---- giving ---- */
+
+static void gives_small_files(void **state)
+{
+    struct world w;
+    struct heard f;
+    struct err e = {0};
+    struct entry want;
+    char buf[16], p[5000];
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    open_store(&f, w.src, NULL);
+    assert_true(entry_at(&f, "d/empty", &want));
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), 0);
+    assert_true(entry_at(&f, "d/b", &want));
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), 0);
+    assert_memory_equal(buf, "beta", 4);
+    make_file(w.src, "d/b", "BETA", 0755, OLD + 1); /* as if it had rotted */
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_DAMAGED);
+    make_file(w.src, "d/b", "bet", 0755, OLD + 1);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    make_file(w.src, "d/b", "beta and more than there is room for", 0755, OLD + 1);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    make_file(w.src, "d/b", "BETA", 0755, OLD + 7);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    assert_int_equal(unlink(at(p, w.src, "d/b")), 0);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    assert_int_equal(symlink("empty", p), 0);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    shut(&f);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gives_small_files),
         cmocka_unit_test(first_copy),
         cmocka_unit_test(update_keeps_old),
         cmocka_unit_test(refuses_what_was_not_seen),
