@@ -13,7 +13,11 @@
 
 #define OUT_ENOUGH 65536u  /* bytes that are worth a write */
 #define PROGRESS_MS 200
+<<<<<<< HEAD
 #define PUMP_EVERY 32 /* commands */
+=======
+#define PUMP_EVERY 64 /* commands */
+>>>>>>> 6ac6f1a (Grant credit in pieces that are worth a message)
 #define HEARTBEAT_MS 400   /* an agent that waits says so, which tells it from one that hangs */
 
 int agent_flush(struct agent *a, struct err *e)

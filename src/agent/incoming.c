@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WINDOW_PARTS 16u /* of which one must be used up before it is granted again */
 #define RUN_HEAD 5u /* in front of what waits: u8 MSG_DATA or MSG_DATA_Z, u32 length */
 
 /*
@@ -27,6 +28,7 @@ struct incoming {
     struct buf unpacked;   /* given: what was squeezed */
     struct unsqueezer *unsqueezer; /* NULL before the first squeezed run */
     uint64_t granted, arrived;
+    uint64_t owed;          /* bytes used up for which more is granted when it is worth a message */
     uint64_t window, taken; /* bytes that may be out at once; used up since it was set */
     const uint8_t *rest;   /* of what was handed out: bytes of the next patch */
     size_t rest_len;
@@ -76,9 +78,10 @@ static void breaks(struct incoming *in, const char *why)
 {
     if (!in->broken)
         in->broken = mem_strdup(why);
-    if (in->waiting > 0)
-        grant(in, in->waiting);
+    if (in->waiting + in->owed > 0)
+        grant(in, in->waiting + in->owed);
     in->waiting = in->data.len = 0;
+    in->owed = 0;
 }
 
 static void keep(struct incoming *in, uint8_t type, const void *p, size_t n)
@@ -165,9 +168,12 @@ static bool take_runs(struct incoming *in)
     spare.len = 0;
     in->data = spare;
     in->runs = rd_of(in->handed.data, in->handed.len);
-    if (in->waiting > 0)
-        grant_again(in, in->waiting);
+    in->owed += in->waiting;
     in->waiting = 0;
+    if (in->owed >= in->window / WINDOW_PARTS) {
+        grant_again(in, in->owed);
+        in->owed = 0;
+    }
     return true;
 }
 

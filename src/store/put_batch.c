@@ -20,7 +20,7 @@
 #define ITEMS_MAX 2048u
 #define BYTES_MAX (64u << 20)
 #define AGE_MS 1000
-#define TELL_EVERY 32u /* items: who gives us their content goes on meanwhile */
+#define TELL_EVERY 64u /* items: who gives us their content goes on meanwhile */
 #define CHANGED "changed during the run; left for the next run"
 #define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
