@@ -64,7 +64,7 @@ bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error
 /* One change to one member. In a dry run: that would be made. */
 struct sos_action {
     const char *group;
-    const char *action; /* "mkdir", "copy", "update", "adopt", "conflict" */
+    const char *action; /* "mkdir", "copy", "update", "adopt", "conflict", "heal": a good copy takes a damaged one's place */
     const char *path;   /* raw bytes, NUL-terminated */
     const char *from;   /* member that gives the content; for "adopt" the member itself; NULL: nobody (only metadata, a directory) */
     const char *to;     /* member that is changed */
@@ -77,7 +77,7 @@ struct sos_trouble {
     const char *member;  /* NULL: the group as a whole */
     const char *path;    /* NULL: the member as a whole */
     const char *message;
-    bool error;          /* false: only good to know, the status does not suffer */
+    bool error;          /* false: only good to know, the status does not suffer; nor does it by damage that is healed */
 };
 
 enum sos_phase { SOS_PHASE_SCAN, SOS_PHASE_COMPARE, SOS_PHASE_TRANSFER, SOS_PHASE_COMMIT };
@@ -95,11 +95,14 @@ struct sos_summary {
     uint64_t objects;   /* files and symlinks in the group */
     uint64_t copied, updated, adopted, pruned, deleted, conflicts; /* actions done (in a dry run: planned), one for each member changed; directories do not count */
     uint64_t under_replicated;
+    uint64_t damaged;   /* copies whose content differs though nothing says that it was changed, found or known before */
+    uint64_t healed;    /* of these: replaced by a good copy (in a dry run: that would be) */
     uint64_t failed;    /* actions that failed, and objects that could not be read */
     uint64_t literal_bytes; /* content that was moved between members */
     uint64_t wire_bytes;    /* what went over the links to other machines, both ways; where there are none, over those to the local agents */
     double seconds;
     bool dry_run;
+    bool scrub;         /* it only looked for damage */
     enum sos_status status;
 };
 
@@ -146,6 +149,10 @@ struct sos_options {
     const char *known_hosts;    /* in place of the configured files of known hosts; NULL: these */
     const char *const *identity; /* files of private keys, in place of the configured ones */
     size_t identities;
+    unsigned scrub_part, scrub_parts; /* scrub: content of the part-th (from 1) of so many parts is read again, damage is
+                                   healed, and nothing else is done; parts 0: no scrub */
+    uint64_t scrub_rate;        /* bytes per second that a scrub reads in each store; 0: no limit */
+    bool no_heal;               /* of a scrub: damage is told, and recorded, but left */
     uint64_t bwlimit;           /* bytes per second over all links to other machines together; 0: no limit */
     bool max_delete_given;      /* the next two count, and not what the policy says */
     bool max_delete_percent;    /* per cent of a member's objects; 100: whatever is gone is meant, also a store that is empty now */

@@ -13,11 +13,7 @@
 
 #define OUT_ENOUGH 65536u  /* bytes that are worth a write */
 #define PROGRESS_MS 200
-<<<<<<< HEAD
-#define PUMP_EVERY 32 /* commands */
-=======
 #define PUMP_EVERY 64 /* commands */
->>>>>>> 6ac6f1a (Grant credit in pieces that are worth a message)
 #define HEARTBEAT_MS 400   /* an agent that waits says so, which tells it from one that hangs */
 
 int agent_flush(struct agent *a, struct err *e)
@@ -452,6 +448,18 @@ static int do_apply(struct agent *a, struct frame *f, struct err *e)
     return rc;
 }
 
+static int do_check(struct agent *a, struct frame *f, struct err *e)
+{
+    struct entry want;
+    enum store_check found;
+    int rc = message_get_send(f, a->path, &want, e);
+    if (rc == 0)
+        rc = a->store->ops->check(a->store, &want, &found, e);
+    if (rc == 0)
+        message_put_number(&a->out, MSG_CHECKED, 0, found);
+    return rc;
+}
+
 static int do_flush(struct agent *a, struct frame *f, struct err *e)
 {
     int rc = message_get_empty(f, e);
@@ -503,6 +511,7 @@ static const struct {
     {MSG_TRASH_LIST, NEEDS_OPEN, false, trashing_list},
     {MSG_TRASH_RESTORE, NEEDS_OPEN, true, trashing_restore},
     {MSG_TRASH_EMPTY, NEEDS_OPEN, true, trashing_empty},
+    {MSG_CHECK, NEEDS_SCAN, true, do_check},
     {MSG_BYE, NEEDS_NOTHING, false, do_bye},
 };
 

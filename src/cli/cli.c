@@ -30,8 +30,8 @@ static const struct command commands[] = {
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
     {"replicate", NULL, 0, NULL, NULL},
+    {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER MEMBER...]", "read content again, and heal what is damaged"},
     {"status", NULL, 0, NULL, NULL},
-    {"scrub", NULL, 0, NULL, NULL},
     {"bundle", NULL, 0, NULL, NULL},
     {"rm", NULL, 0, NULL, NULL},
 };

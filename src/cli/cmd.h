@@ -17,6 +17,8 @@ struct cmd {
 };
 
 enum sos_status cmd_sync(struct cmd *c);
+enum sos_status cmd_scrub(struct cmd *c);
+enum sos_status cmd_status(struct cmd *c);
 enum sos_status cmd_manifest(struct cmd *c);
 enum sos_status cmd_trash(struct cmd *c);
 enum sos_status cmd_agent(struct cmd *c);
@@ -32,6 +34,11 @@ struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked);
 struct sos_options cmd_sync_options(const struct options *o);
 struct sos_callbacks cmd_sync_callbacks(struct cmd *c);
 void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group); /* tells the reporter */
+
+/* Calls one for each group that the options and operands pick, when all of these are sound; the worst of what it returned. */
+enum sos_status cmd_each_group(struct cmd *c, const struct sos_options *options,
+                               enum sos_status (*one)(struct cmd *c, const struct sos_groups *g, size_t group,
+                                                      const struct sos_options *options));
 
 /* Has a signal asked for an orderly end? From then on the next one kills as usual, for who will not wait. */
 bool cmd_interrupted(void);

@@ -150,26 +150,6 @@ void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group)
     output_flush(c->out); /* a scan may take long */
 }
 
-static enum sos_status run_groups(struct cmd *c, const struct sos_groups *g, const bool *picked)
-{
-    struct sos_options options = cmd_sync_options(c->options);
-    struct sos_callbacks callbacks = cmd_sync_callbacks(c);
-    enum sos_status status = SOS_OK;
-    for (size_t i = 0; i < sos_groups_count(g); i++) {
-        if (!picked[i])
-            continue;
-        if (cmd_interrupted()) {
-            reporter_error(c->report, sos_groups_name(g, i), "not run: interrupted");
-            status = sos_status_worse(status, SOS_FAILED);
-            continue;
-        }
-        cmd_sync_begin(c, g, i);
-        status = sos_status_worse(status, sos_sync(g, i, &options, &callbacks));
-        progress_clear(c->progress);
-    }
-    return status;
-}
-
 struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked)
 {
     const struct options *o = c->options;
@@ -190,14 +170,51 @@ struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked)
     return NULL;
 }
 
-enum sos_status cmd_sync(struct cmd *c)
+enum sos_status cmd_each_group(struct cmd *c, const struct sos_options *options,
+                               enum sos_status (*one)(struct cmd *c, const struct sos_groups *g, size_t group,
+                                                      const struct sos_options *options))
 {
     bool *picked = NULL;
     struct sos_groups *g = cmd_sync_groups(c, &picked);
-    if (!g)
-        return SOS_USAGE;
-    enum sos_status status = run_groups(c, g, picked);
+    enum sos_status status = g ? SOS_OK : SOS_USAGE;
+    for (size_t i = 0; g && i < sos_groups_count(g); i++) {
+        if (!picked[i])
+            continue;
+        if (cmd_interrupted()) {
+            reporter_error(c->report, sos_groups_name(g, i), "not run: interrupted");
+            status = sos_status_worse(status, SOS_FAILED);
+        } else {
+            status = sos_status_worse(status, one(c, g, i, options));
+        }
+    }
     free(picked);
     sos_groups_free(g);
     return status;
+}
+
+static enum sos_status run_group(struct cmd *c, const struct sos_groups *g, size_t group,
+                                 const struct sos_options *options)
+{
+    struct sos_callbacks callbacks = cmd_sync_callbacks(c);
+    cmd_sync_begin(c, g, group);
+    enum sos_status status = sos_sync(g, group, options, &callbacks);
+    progress_clear(c->progress);
+    return status;
+}
+
+enum sos_status cmd_sync(struct cmd *c)
+{
+    struct sos_options options = cmd_sync_options(c->options);
+    return cmd_each_group(c, &options, run_group);
+}
+
+enum sos_status cmd_scrub(struct cmd *c)
+{
+    const struct options *o = c->options;
+    struct sos_options options = cmd_sync_options(o);
+    options.scrub_part = o->parts ? o->part : 1;
+    options.scrub_parts = o->parts ? o->parts : 1;
+    options.scrub_rate = o->bwlimit;
+    options.no_heal = o->no_heal;
+    return cmd_each_group(c, &options, run_group);
 }

@@ -18,6 +18,7 @@
 #define RULES_FILE_MAX ((size_t)16 << 20)
 #define TIMEOUT_MAX (366u * 86400u)
 #define THREADS_MAX 1024u
+#define PARTS_MAX 1000000u /* of a scrub */
 
 struct row;
 typedef int take(struct options *o, const struct row *row, const char *value, struct err *e);
@@ -154,6 +155,23 @@ static int take_rate(struct options *o, const struct row *row, const char *value
     return 0;
 }
 
+static int take_part(struct options *o, const struct row *row, const char *value, struct err *e)
+{
+    uint64_t part, parts = 0;
+    char *text = mem_strdup(value), *slash = strchr(text, '/');
+    if (slash)
+        *slash = '\0';
+    bool ok = slash && num_u64(text, PARTS_MAX, &part, NULL) == 0 && num_u64(slash + 1, PARTS_MAX, &parts, NULL) == 0 &&
+              part >= 1 && part <= parts;
+    free(text);
+    if (!ok)
+        return err_set(e, ERR_USAGE, "--%s \"%s\": allowed is K/N, the Kth of N parts, such as 1/30; N is at most %u",
+                       row->name, value, PARTS_MAX);
+    o->part = (unsigned)part;
+    o->parts = (unsigned)parts;
+    return 0;
+}
+
 static int add_rule(struct options *o, const struct row *row, const char *pattern, struct err *e)
 {
     if (!o->filter)
@@ -237,11 +255,11 @@ static const char *const format_names[] = {
     [OPTIONS_TEXT] = "text", [OPTIONS_JSON] = "json", [OPTIONS_MTREE] = "mtree", NULL};
 
 #define AT(f) .at = offsetof(struct options, f)
-#define S OPTIONS_SYNC
+#define S (OPTIONS_SYNC | OPTIONS_SCRUB)
 #define M OPTIONS_MANIFEST
 #define A OPTIONS_AGENT
 #define P OPTIONS_POLICY
-#define T OPTIONS_TRASH
+#define T (OPTIONS_TRASH | OPTIONS_STATUS)
 
 static const struct row table[] = {
     {'n', "dry-run", .commands = S, .take = take_flag, AT(dry_run),
@@ -250,11 +268,11 @@ static const struct row table[] = {
      .help = "say more: a line for every action"},
     {'q', "quiet", .commands = S | M | A | P | T, .take = take_flag, AT(quiet),
      .help = "print nothing unless something is wrong"},
-    {'c', "checksum", .commands = S | M, .take = take_flag, AT(checksum),
+    {'c', "checksum", .commands = OPTIONS_SYNC | M, .take = take_flag, AT(checksum),
      .help = "read all content again; --mtree: add SHA-256 digests"},
     {0, "config", "FILE", .commands = S | P | T, .take = take_text, AT(config),
      .help = "read groups from FILE, not from /etc/sos.conf and ~/.sos.conf"},
-    {0, "policy", "FILE", .commands = S | P, .take = take_text, AT(policy),
+    {0, "policy", "FILE", .commands = S | P | T, .take = take_text, AT(policy),
      .help = "read policies from FILE, not from /etc/sos.policy and ~/.sos.policy"},
     {0, "group", "NAME", .commands = S | P | T, .take = take_list, AT(group),
      .help = "only this group; may be given several times"},
@@ -303,6 +321,10 @@ static const struct row table[] = {
      .help = "compress all content on its way, not only where the link is slower than that"},
     {0, "no-compress", .commands = S, .take = take_fixed, AT(compress), .to = SOS_COMPRESS_NEVER,
      .help = "compress nothing"},
+    {0, "part", "K/N", .commands = OPTIONS_SCRUB, .take = take_part,
+     .help = "read only the Kth of N parts; runs of all parts come to every object"},
+    {0, "no-heal", .commands = OPTIONS_SCRUB, .take = take_flag, AT(no_heal),
+     .help = "only tell what is damaged"},
     {0, "root", "DIR", .commands = A, .take = take_text, AT(root),
      .help = "serve DIR, whatever the caller asks for"},
     {0, "read-only", .commands = A, .take = take_flag, AT(read_only),
@@ -313,7 +335,7 @@ static const struct row table[] = {
      .help = "agents do not lock themselves in to their stores"},
     {0, "adopt", "MEMBER", .commands = S | T, .take = take_list, AT(adopt),
      .help = "accept this member's store though another was expected; may be given several times"},
-    {0, "older-than", "AGE", .commands = T, .take = take_age, AT(older_than),
+    {0, "older-than", "AGE", .commands = OPTIONS_TRASH, .take = take_age, AT(older_than),
      .help = "trash empty: only what has been there for so long, such as 3d"},
     {0, "json", .commands = S | M | P | T, .take = take_fixed, AT(format), .to = OPTIONS_JSON,
      .help = "print one JSON object a line"},
@@ -336,6 +358,7 @@ static const struct row table[] = {
 
 #undef AT
 #undef S
+#undef T
 #undef M
 #undef A
 #undef P

@@ -12,7 +12,7 @@
 
 enum options_command {
     OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4, OPTIONS_POLICY = 8, OPTIONS_TRASH = 16,
-    OPTIONS_ALL = 31
+    OPTIONS_SCRUB = 32, OPTIONS_STATUS = 64, OPTIONS_ALL = 127
 };
 
 enum options_color { OPTIONS_COLOR_AUTO, OPTIONS_COLOR_ALWAYS, OPTIONS_COLOR_NEVER };
@@ -26,7 +26,8 @@ struct options_list {
 
 struct options {
     bool dry_run, verbose, quiet, checksum, through, no_cache, stats, help, version;
-    bool read_only, no_delete, no_sandbox, xml;
+    bool read_only, no_delete, no_sandbox, xml, no_heal;
+    unsigned part, parts; /* of a scrub: the part-th (from 1) of so many; 0: not given */
     int progress; /* of enum options_progress */
     int color;    /* of enum options_color */
     int format;   /* of enum options_format; OPTIONS_JSON is --json, for any command */

@@ -181,6 +181,8 @@ static void json_summary(struct reporter *r, const struct sos_summary *s)
         {"deleted", s->deleted},
         {"conflicts", s->conflicts},
         {"under_replicated", s->under_replicated},
+        {"damaged", s->damaged},
+        {"healed", s->healed},
         {"failed", s->failed},
         {"literal_bytes", s->literal_bytes},
         {"wire_bytes", s->wire_bytes},

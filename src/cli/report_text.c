@@ -68,7 +68,7 @@ static const char *color_of(const char *action)
 {
     static const struct { const char *action, *code; } table[] = {
         {"copy", "\033[32m"},     {"mkdir", "\033[32m"}, {"update", "\033[36m"}, {"adopt", "\033[36m"},
-        {"conflict", "\033[33m"}, {"prune", "\033[31m"}, {"delete", "\033[31m"}, {"trash", "\033[31m"},
+        {"conflict", "\033[33m"}, {"heal", "\033[33m"}, {"prune", "\033[31m"}, {"delete", "\033[31m"}, {"trash", "\033[31m"},
     };
     for (size_t i = 0; i < COUNT(table); i++)
         if (strcmp(table[i].action, action) == 0)
@@ -206,7 +206,7 @@ static const char *state_of(enum sos_status status)
 
 static uint64_t deeds_of(const struct sos_summary *s)
 {
-    return s->copied + s->updated + s->adopted + s->pruned + s->deleted + s->conflicts;
+    return s->copied + s->updated + s->adopted + s->pruned + s->deleted + s->conflicts + s->healed;
 }
 
 static void put_deeds(struct reporter *r, const struct sos_summary *s)
@@ -220,6 +220,7 @@ static void put_deeds(struct reporter *r, const struct sos_summary *s)
         {s->adopted, " adopted", "adopt ", "", false},
         {s->pruned, " pruned", "prune ", "", false},
         {s->deleted, " deleted", "delete ", "", false},
+        {s->healed, " healed", "heal ", "", false},
         {s->conflicts, " conflict", "settle ", " conflict", true},
         {dirs, dirs == 1 ? " directory" : " directories", "make or change ",
          dirs == 1 ? " directory" : " directories", false},
@@ -231,6 +232,8 @@ static void put_problems(struct output *out, const struct sos_summary *s)
 {
     if (s->failed)
         output_printf(out, ", %" PRIu64 " failed", s->failed);
+    if (s->damaged > s->healed)
+        output_printf(out, ", %" PRIu64 " damaged", s->damaged - s->healed);
     if (s->under_replicated)
         output_printf(out, ", %" PRIu64 " with too few copies", s->under_replicated);
 }
@@ -252,7 +255,7 @@ static void put_head(struct reporter *r, const struct sos_summary *s, bool idle)
     if (r->color)
         output_str(out, "\033[0m");
     output_str(out, s->dry_run ? ": dry run, " : ": ");
-    output_str(out, idle && s->status == SOS_OK ? "in step, " : state_of(s->status));
+    output_str(out, s->scrub && s->status == SOS_OK ? "scrubbed, " : idle && s->status == SOS_OK ? "in step, " : state_of(s->status));
     output_printf(out, "%u member%s", s->members, plural(s->members));
     if (s->unreachable)
         output_printf(out, " (%u unreachable)", s->unreachable);
@@ -283,7 +286,7 @@ static void put_stats(struct output *out, const struct sos_summary *s)
 static const char *idle_text(const struct sos_summary *s)
 {
     if (s->status == SOS_OK)
-        return ", nothing to do";
+        return s->scrub ? ", no damage" : ", nothing to do";
     return s->dry_run ? ", would do nothing" : ", nothing done";
 }
 

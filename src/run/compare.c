@@ -336,7 +336,7 @@ static struct judge *new_judge(struct run *r)
         [POLICY_NEWEST] = PLAN_NEWEST, [POLICY_KEEP_BOTH] = PLAN_KEEP_BOTH, [POLICY_MEMBER] = PLAN_MEMBER,
     };
     struct judge_args a = {
-        .plan = r->plan, .members = r->parts, .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
+        .plan = r->plan, .members = r->parts, .only_damaged = damage_scrubs(r), .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
         .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
         .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
         .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
@@ -445,7 +445,7 @@ static int make_plan(struct run *r, struct err *e)
 {
     for (;;) {
         new_plan(r);
-        r->in_step = r->parts > 0 && all_equal(r);
+        r->in_step = r->parts > 0 && all_equal(r) && !damage_known(r);
         int rc = r->parts < 2 || (r->in_step && !r->options->removes) ? 0 : attempt(r, e);
         if (rc <= 0)
             return rc < 0 ? rc : plan_end(r->plan, e);

@@ -185,6 +185,7 @@ static const struct {
     [MSG_DATA_Z] = {PEER_SCANNED, PEER_COMMITTED, transfer_data},
     [MSG_DATA_END] = {PEER_SCANNED, PEER_COMMITTED, transfer_data_end},
     [MSG_CREDIT] = {PEER_SCANNED, PEER_COMMITTED, transfer_credit},
+    [MSG_CHECKED] = {PEER_SCANNED, PEER_SCANNED, damage_checked},
     [MSG_COMMITTED] = {PEER_COMMITTING, PEER_COMMITTING, on_committed},
     [MSG_FAILED] = {PEER_OPENING, PEER_COMMITTED, on_failed},
 };

@@ -116,7 +116,7 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
         [ACTION_DELETE] = &r->summary.deleted,
     };
     if (counter[t->action]) {
-        ++*counter[t->action];
+        ++*(t->reason == REASON_DAMAGED ? &r->summary.healed : counter[t->action]);
         r->done_objects++;
     }
     if (t->content) {
@@ -135,7 +135,7 @@ static void tell(struct run *r, const struct plan_target *t, bool adopts)
     count(r, t, adopts);
     struct sos_action a = {
         .group = r->group->name,
-        .action = plan_action_name((enum plan_action)t->action),
+        .action = t->reason == REASON_DAMAGED ? "heal" : plan_action_name((enum plan_action)t->action),
         .path = entry->path,
         .from = giver(r, t, adopts),
         .to = r->part[t->member]->member->name,
@@ -155,18 +155,19 @@ static bool tries_again(const struct run *r, int code)
 enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
 
 /* A failure's reason is told, and forgotten. Operations come in order. */
-static enum outcome outcome(struct peer *p, uint64_t op, const char *path)
+static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step *s, bool adopts)
 {
     struct run *r = p->run;
     struct failure *x = p->fail_first;
     if (!x || x->op != op)
         return op > p->done ? FAILED : WENT_WELL; /* the member died first: that has been told */
-    enum outcome o = tries_again(r, x->code) ? LEFT_OPEN : FAILED;
+    bool asked = x->code == ERR_DAMAGED && damage_suspect(p, s, adopts, x->text);
+    enum outcome o = asked || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
     if (o == FAILED) {
-        report_trouble(r, p->member->name, path, true, x->text);
+        report_trouble(r, p->member->name, s->entry.path, true, x->text);
         report_status(r, SOS_PARTIAL);
     }
-    r->moved |= o == LEFT_OPEN;
+    r->moved |= o == LEFT_OPEN && !asked;
     p->fail_first = x->next;
     if (!p->fail_first)
         p->fail_last = &p->fail_first;
@@ -201,11 +202,12 @@ static bool step_done(struct run *r)
         if (!settled(r, p, op))
             return false;
         r->reported[t->member] = op;
-        enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s->entry.path);
+        bool adopts = plan_cursor_adopts(r->report, r->report_target);
+        enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s, adopts);
         if (o == FAILED)
             r->summary.failed += t->action != ACTION_RECORD;
         else if (o == WENT_WELL)
-            tell(r, t, plan_cursor_adopts(r->report, r->report_target));
+            tell(r, t, adopts);
     }
     return true;
 }

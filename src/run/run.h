@@ -95,9 +95,10 @@ struct peer {
     struct failure {
         struct failure *next;
         uint64_t op;
-        int code;
+        int code;              /* enum err_code */
         char text[];
     } *fail_first, **fail_last; /* operations that failed and that the report has not reached, in order */
+    struct suspect *suspect;   /* content that it gave, and that it was asked to look at again; in order */
 };
 
 enum channel_kind {
@@ -159,6 +160,8 @@ struct run {
         uint64_t *hash;
         size_t n, cap, before; /* before: of earlier attempts, so many */
     } told;
+    bool found_damage;         /* or because its source was damaged, which that has now recorded */
+    unsigned damage_tries;     /* attempts that began for that */
     enum sos_phase phase;
     int64_t started, progressed;
     int64_t turned;            /* ms: when the poll loop went round last; 0: not yet */
@@ -262,6 +265,19 @@ void transfer_peer_died(struct peer *p);
 int transfer_data(struct peer *from, struct frame *f, struct err *e);
 int transfer_data_end(struct peer *from, struct frame *f, struct err *e);
 int transfer_credit(struct peer *from, struct frame *f, struct err *e);
+
+/* ---- damage.c ---- */
+
+bool damage_scrubs(const struct run *r);   /* this run looks for damage, and changes nothing else */
+void damage_count(struct run *r);          /* after the scans: the summary says what they found */
+bool damage_known(const struct run *r);    /* a part's manifest has damaged objects */
+/*
+ * What came of the step's source did not have its digest: the source is asked to look at it again, and the failure is
+ * told when it has answered, unless another attempt is to come. False: it cannot be asked.
+ */
+bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text);
+int damage_checked(struct peer *p, struct frame *f, struct err *e);
+void damage_end(struct run *r);            /* tells what was not answered */
 
 /* ---- report.c ---- */
 

@@ -87,6 +87,7 @@ static struct store_rules rules_of(const struct run *r)
     return (struct store_rules){
         .now = r->now, .propagate = s->propagate, .emptied = s->max_delete_percent && s->max_delete >= 100,
         .cross = s->cross_mounts, .tombstones = (int64_t)s->tombstones, .trash = (int64_t)s->trash,
+        .part = r->options->scrub_part, .parts = r->options->scrub_parts, .rate = r->options->scrub_rate,
     };
 }
 
@@ -96,12 +97,18 @@ static int scan_all(struct run *r, struct err *e)
         struct peer *p = &r->peer[i];
         if (!peer_lives(p))
             continue;
+        if (damage_scrubs(r) && !(p->flags & OPENED_MARKED)) {
+            peer_fail(p, ERR_UNSUPPORTED, "it has not been in a run yet: nothing says what its content should be");
+            continue;
+        }
         const char *name = group_to_be(r, p);
         struct message_scan m = {p->id, name, strlen(name), rules_of(r)};
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }
-    return await(r, PEER_SCANNING, e);
+    int rc = await(r, PEER_SCANNING, e);
+    damage_count(r);
+    return rc;
 }
 
 /* Every member remembers all that took part, so that a store which is not there next time is missed. */
@@ -147,7 +154,8 @@ static int run_once(struct run *r, struct err *e)
         rc = compare_run(r, e);
     if (rc == 0)
         rc = transfer_run(r, e);
-    if (rc == 0)
+    damage_end(r);
+    if (rc == 0 && !(damage_scrubs(r) && r->options->no_heal))
         rc = commit_all(r, e);
     return rc;
 }
@@ -171,7 +179,8 @@ void run_release(struct run *r, bool patient)
     if (r->plan)
         plan_free(r->plan);
     r->plan = NULL;
-    r->lost_source = r->moved = false;
+    r->damage_tries += r->found_damage;
+    r->lost_source = r->moved = r->found_damage = false;
 }
 
 void run_failed(struct run *r, int rc, const struct err *e)
@@ -193,15 +202,15 @@ static void count_objects(struct run *r)
 }
 
 /*
- * A source that died took its operations with it; what other members hold can still be given by them. What was in
- * motion may stand still now: it is looked at once more.
+ * A source that died, or was damaged, took its operations with it; what other members hold can still be given by them.
+ * What was in motion may stand still now: it is looked at once more.
  */
 static bool worth_another(const struct run *r)
 {
     unsigned living = 0;
     for (size_t i = 0; i < r->peers; i++)
         living += peer_lives(&r->peer[i]);
-    return (r->lost_source || (r->moved && r->attempt == 0)) && living >= 2;
+    return (r->lost_source || r->found_damage || (r->moved && r->attempt == 0)) && living >= 2;
 }
 
 /* What the policy says, and what was said by hand. */
@@ -262,7 +271,7 @@ void run_prepare(struct run *r)
     settle_settings(r);
     rate_init(&r->rate, r->options->bwlimit, r->started);
     r->summary = (struct sos_summary){.group = r->group->name, .members = (unsigned)r->group->members,
-                                      .dry_run = r->options->dry_run};
+                                      .dry_run = r->options->dry_run, .scrub = damage_scrubs(r)};
     signal(SIGPIPE, SIG_IGN);
     file_raise_limit();
 }
@@ -290,6 +299,8 @@ enum sos_status run_group(struct run *r)
         again = rc == 0 && worth_another(r);
         run_release(r, rc == 0);
     }
+    if (r->summary.damaged > r->summary.healed)
+        report_status(r, SOS_PARTIAL);
     r->summary.seconds = (double)(clock_mono_ms() - r->started) / 1000;
     if (r->callbacks->summary)
         r->callbacks->summary(r->callbacks->ctx, &r->summary);

@@ -389,7 +389,7 @@ static bool stage_finished(const struct run *r)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         const struct peer *p = r->part[i];
-        if (peer_lives(p) && (!p->flushed || p->done < p->sent))
+        if (peer_lives(p) && (!p->flushed || p->done < p->sent || p->suspect))
             return false;
     }
     return true;
@@ -451,6 +451,8 @@ int transfer_run(struct run *r, struct err *e)
 {
     r->phase = SOS_PHASE_TRANSFER;
     report_begin(r);
+    if (damage_scrubs(r) && r->options->no_heal)
+        return 0; /* what was found is in the manifests, and has been told */
     if (!r->options->dry_run && plan_totals(r->plan)->steps > 0) {
         lend_roots(r);
         r->stage = PLAN_ADD;

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "store/check.h"
 #include "store/fold.h"
 #include "store/history.h"
 #include "store/index.h"
@@ -627,6 +628,35 @@ static int need_put(struct dir *d, struct err *e)
     return d->put ? 0 : e ? e->code : ERR_SYS;
 }
 
+static int dir_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct err why;
+    const struct entry *have;
+    const char *leaf;
+    *found = STORE_CHECK_CHANGED;
+    int dir = want->kind == ENTRY_FILE ? find_source(d, want, &leaf, &why) : ERR_CHANGED;
+    if (dir == ERR_DAMAGED)
+        *found = STORE_CHECK_DAMAGED;
+    if (dir < 0)
+        return 0;
+    int rc = lookup_find(d->asked, want->path, want->path_len, &have, e);
+    if (rc < 0)
+        return rc;
+    int fd = openat(dir, leaf, OPEN_SOURCE);
+    if (fd < 0)
+        return 0;
+    struct content *c = content_new(&d->o.watch, NULL);
+    rc = check_file(c, fd, have, found, e);
+    content_free(c);
+    close(fd);
+    if (rc == 0 && *found == STORE_CHECK_DAMAGED)
+        rc = need_put(d, e);
+    if (rc == 0 && *found == STORE_CHECK_DAMAGED)
+        put_damaged(d->put, have);
+    return rc;
+}
+
 static int wrapped(const struct dir *d, int rc, struct err *e)
 {
     if (rc < 0)
@@ -884,6 +914,7 @@ struct store *store_dir_new(const struct store_options *options)
         .read_open = dir_read_open,
         .read_file = dir_read_file,
         .read_link = dir_read_link,
+        .check = dir_check,
         .apply = dir_apply,
         .put_begin = dir_put_begin,
         .partial = dir_partial,

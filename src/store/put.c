@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
-#include "store/content.h"
+#include "store/check.h"
 #include "store/lookup.h"
 #include "store/put_batch.h"
 
@@ -477,12 +477,40 @@ static int adopt_one(struct put *p, struct op *op, const struct entry *from, str
     return rc == ERR_CHANGED ? adopt_open(p, op, trash_open(p->a.trash, from->path), t, e) : rc;
 }
 
+void put_damaged(struct put *p, const struct entry *have)
+{
+    struct entry now;
+    entry_copy(&now, have);
+    now.flags |= ENTRY_DAMAGED;
+    journal_done(p->journal, journal_intent(p->journal, &now), &have->place);
+    put_batch_count(p->batch);
+}
+
+/* Why could it not be adopted? What is damaged is recorded as such, so that it is not tried again. 1, 0, or what stopped it. */
+static int adopt_damaged(struct put *p, struct op *op, const struct entry *from, struct err *e)
+{
+    const char *leaf;
+    enum store_check found = STORE_CHECK_CHANGED;
+    int dir = file_dirs_parent(dirs_of(&p->self, p->a.root), from->path, from->path_len, &leaf);
+    int fd = dir < 0 ? -1 : openat(dir, leaf, OPEN_SOURCE);
+    if (fd < 0)
+        return 0;
+    int rc = check_file(p->content, fd, from, &found, e);
+    close(fd);
+    op->stopped = rc < 0;
+    if (rc < 0 || found != STORE_CHECK_DAMAGED)
+        return rc;
+    put_damaged(p, from);
+    return 1;
+}
+
 #define ADOPT_TRIES 4 /* candidates that are looked at */
 
 static int file_from_self(struct put *p, struct op *op, struct err *e)
 {
     const struct entry *from;
     struct temp t;
+    bool damaged = false;
     int rc = 0;
     if (!*p->a.index && !(*p->a.index = index_new(p->a.manifest, e))) {
         op->stopped = true;
@@ -499,11 +527,14 @@ static int file_from_self(struct put *p, struct op *op, struct err *e)
         rc = adopt_one(p, op, from, &t, e);
         if (rc == 0)
             return add_file(p, op, &t, e);
-        if (rc != ERR_CHANGED)
+        if (rc != ERR_CHANGED || (rc = adopt_damaged(p, op, from, e)) < 0)
             return rc;
+        damaged |= rc > 0;
     }
     if (op->o->from_root >= 0)
         return file_from_root(p, op, e);
+    if (damaged)
+        return err_set(e, ERR_DAMAGED, "content to adopt is damaged");
     return err_set(e, ERR_CHANGED, "content to adopt is no longer there");
 }
 
@@ -833,6 +864,8 @@ int put_end(struct put *p, const char *failed, struct err *e)
         s->open = false; /* the temp changes hands */
         rc = add_file(p, &s->op, &s->temp, &why);
     }
+    if (rc == ERR_CHANGED && !failed && content_got(p->content) == s->entry.size)
+        err_set(&why, ERR_DAMAGED, "what came of it does not match its digest; it is not put in place");
     /* What has all come and is wrong would be wrong for ever. */
     if (rc < 0)
         stream_fail(p, &why, failed || content_got(p->content) < s->entry.size);

@@ -40,6 +40,9 @@ int put_data(struct put *p, const void *data, size_t n, struct err *e);
 int put_end(struct put *p, const char *failed, struct err *e);
 int put_flush(struct put *p, struct err *e);
 
+/* Records that an entry of the manifest is damaged; its place is as it was. */
+void put_damaged(struct put *p, const struct entry *have);
+
 uint64_t put_done(const struct put *p);     /* operations in place so far */
 uint64_t put_intents(const struct put *p);  /* what the journal knows of */
 

@@ -156,9 +156,10 @@ enum scan_verdict scan_judge_record(const struct scan_judge *j, struct entry *se
         seen->flags = ENTRY_DAMAGED;
         return SCAN_DAMAGED;
     }
+    /* What is untouched since it was recorded, and not racy then, has not become so. */
     if (seen->kind != ENTRY_DIR)
-        seen->place.racy = clock_within(seen->mtime, j->now, SCAN_RACY_SECONDS) ||
-                           clock_within(seen->place.ctime, j->now, SCAN_RACY_SECONDS);
+        seen->place.racy = (!same || !untouched(seen, same)) && (clock_within(seen->mtime, j->now, SCAN_RACY_SECONDS) ||
+                           clock_within(seen->place.ctime, j->now, SCAN_RACY_SECONDS));
     else if (at->recorded)
         keep_dir_place(seen, at->recorded);
     if (!same)

@@ -147,6 +147,13 @@ enum store_have {
     STORE_HAVE_PART, /* by none, but an earlier run left a part of it */
 };
 
+/* What content turned out to be that did not have its digest when it was given. */
+enum store_check {
+    STORE_CHECK_GOOD,    /* it has: what was given was changed on its way */
+    STORE_CHECK_DAMAGED, /* it has not, though nothing says that it was changed: now recorded as damaged, and not offered any more */
+    STORE_CHECK_CHANGED, /* it was changed or removed, or cannot be read: for the next scan */
+};
+
 #define STORE_RESUME_MIN ((uint64_t)4 << 20) /* bytes: of an object from here on, what came by stream is kept when the rest does not come */
 
 struct store;
@@ -192,6 +199,9 @@ struct store_ops {
     /* All of a file's want->size bytes at once, verified by its digest (ERR_DAMAGED when nothing says that it was changed). buf has room for one more. */
     int (*read_file)(struct store *s, const struct entry *want, void *buf, struct err *e);
     int (*read_link)(struct store *s, const struct entry *want, char *target, size_t size, struct err *e);
+
+    /* A file of the manifest is read again, as a whole. Its damage is recorded with the next commit. Not in a dry run. */
+    int (*check)(struct store *s, const struct entry *want, enum store_check *found, struct err *e);
 
     /*
      * Target side. An operation that fails for its object alone is reported through watch.done and gives 0 here; only what

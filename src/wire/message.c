@@ -17,6 +17,7 @@ static const char *const names[MSG_TYPES] = {
     [MSG_DATA_Z] = "DATA_Z",
     [MSG_TRASH_LIST] = "TRASH_LIST", [MSG_TRASH_ITEM] = "TRASH_ITEM", [MSG_TRASH_RESTORE] = "TRASH_RESTORE",
     [MSG_TRASH_EMPTY] = "TRASH_EMPTY", [MSG_TRASH_DONE] = "TRASH_DONE",
+    [MSG_CHECK] = "CHECK", [MSG_CHECKED] = "CHECKED",
 };
 
 const char *message_name(unsigned type)

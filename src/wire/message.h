@@ -49,6 +49,8 @@ enum message_type {
     MSG_TRASH_RESTORE = 33, /* C  put one back */
     MSG_TRASH_EMPTY = 34,   /* C  remove for good what is old */
     MSG_TRASH_DONE = 35,    /* A  the end of any of these three, and how it went */
+    MSG_CHECK = 36,         /* C  what came of this object did not have its digest: look at it again */
+    MSG_CHECKED = 37,       /* A  what it is: enum store_check */
     MSG_TYPES
 };
 

@@ -67,6 +67,7 @@ static void read_message(struct frame *f)
     case MSG_APPLY: message_get_apply(f, path, from_path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
     case MSG_SIGN:
+    case MSG_CHECK:
     case MSG_SEND: message_get_send(f, path, &m.entry, &e); break;
     case MSG_SEND_DELTA: message_get_send_delta(f, path, &channel, &m.entry, &e); break;
     case MSG_DONE: message_get_done(f, &number, &literal, &e); break;
@@ -82,6 +83,7 @@ static void read_message(struct frame *f)
     case MSG_TRASH_EMPTY: message_get_trash_empty(f, &m.trash_empty, &e); break;
     case MSG_TRASH_DONE: message_get_trash_done(f, &m.trash_done, &e); break;
     case MSG_LEND:
+    case MSG_CHECKED:
     case MSG_CREDIT: message_get_number(f, &number, &e); break;
     default: message_get_empty(f, &e); break;
     }

@@ -187,3 +187,40 @@ mount_loop() {
     mount -o loop "$image" "$dir" 2>/dev/null || skip "cannot mount $type here"
     rmdir "$dir/lost+found" 2>/dev/null || true
 }
+
+# ---- damage ----
+
+# A world where `rot` works: on a file system that does not note who writes through a mapping.
+rotting_world() {
+    local dir
+    command -v python3 >/dev/null || skip "no python3"
+    if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=64m,mode=755 tmpfs "$BATS_TEST_TMPDIR/world" 2>/dev/null; then
+        cd "$BATS_TEST_TMPDIR/world" || return 1
+    elif dir=$(mktemp -d /dev/shm/sos-sync.XXXXXX 2>/dev/null); then
+        rotting=$dir
+        cd "$dir" || return 1
+    else
+        skip "no tmpfs"
+    fi
+}
+
+# rot FILE [CONTENT]: other bytes, as many, at the beginning, and nothing else shows it: no time changes.
+rot() {
+    local before after
+    before=$(stat -c '%i %s %y %z' "$1")
+    python3 -c 'import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+new = sys.argv[2].encode()
+with mmap.mmap(fd, 0) as m:
+    m[:len(new)] = new
+    m.flush()' "$1" "${2:-rotten}"
+    after=$(stat -c '%i %s %y %z' "$1")
+    [ "$before" = "$after" ] || skip "writing through a mapping changes times here"
+}
+
+# settled A B...: in step, and long enough ago that nothing recorded is racy.
+settled() {
+    exits 0 "$@"
+    sleep 2.1
+    exits 0 "$@"
+}

@@ -761,7 +761,7 @@ static void streams(void **state)
         {{"hello ", "stream", NULL}, NULL, ERR_CHANGED},
         {{"hello ", "stream", "!"}, NULL, ERR_CHANGED},
         {{"hello", NULL, NULL}, NULL, ERR_CHANGED},
-        {{"hello STREAM", NULL, NULL}, NULL, ERR_CHANGED},
+        {{"hello STREAM", NULL, NULL}, NULL, ERR_DAMAGED},
         {{"hello", NULL, NULL}, "source died", ERR_CHANGED},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

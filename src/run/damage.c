@@ -1,0 +1,101 @@
+/*
+ * Damage: content that differs though nothing says that it was changed. What a scan finds is in the manifests, and
+ * the plan heals it; what a copy meets is looked at again by the member that gave it, and is then for another attempt.
+ */
+#include "run/run.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a target said of content that did not have its digest, until the member that gave it has looked. */
+struct suspect {
+    struct suspect *next;
+    const char *target; /* name of the member */
+    bool own;           /* the target may have taken it from its own store, and has looked at that itself */
+    char *path, *text;
+};
+
+bool damage_scrubs(const struct run *r)
+{
+    return r->options->scrub_parts > 0;
+}
+
+void damage_count(struct run *r)
+{
+    r->summary.damaged = r->summary.healed;
+    for (size_t i = 0; i < r->peers; i++)
+        if (peer_lives(&r->peer[i]))
+            r->summary.damaged += r->peer[i].scanned.damaged;
+}
+
+bool damage_known(const struct run *r)
+{
+    for (unsigned i = 0; i < r->parts; i++)
+        if (r->part[i]->scanned.damaged > 0)
+            return true;
+    return false;
+}
+
+bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text)
+{
+    struct run *r = target->run;
+    struct peer *source = s->source == PLAN_NOBODY ? NULL : r->part[s->source];
+    if (!source || !peer_lives(source))
+        return false;
+    struct suspect *x = mem_alloc(sizeof *x);
+    *x = (struct suspect){NULL, target->member->name, own, mem_strdup(s->entry.path), mem_strdup(text)};
+    struct suspect **at = &source->suspect;
+    while (*at)
+        at = &(*at)->next;
+    *at = x;
+    message_put_send(&source->out, MSG_CHECK, 0, &s->entry);
+    return true;
+}
+
+static void drop_suspect(struct peer *p)
+{
+    struct suspect *x = p->suspect;
+    p->suspect = x->next;
+    free(x->path);
+    free(x->text);
+    free(x);
+}
+
+/* There will be no better attempt: it has failed. */
+static void tell_suspect(struct run *r, const struct suspect *x)
+{
+    report_trouble(r, x->target, x->path, true, x->text);
+    report_status(r, SOS_PARTIAL);
+    r->summary.failed++;
+}
+
+int damage_checked(struct peer *p, struct frame *f, struct err *e)
+{
+    uint64_t found;
+    struct run *r = p->run;
+    int rc = message_get_number(f, &found, e);
+    if (rc < 0)
+        return rc;
+    if (!p->suspect || found > STORE_CHECK_CHANGED)
+        return err_set(e, ERR_PROTO, "what it found of an object that it was not asked about");
+    bool better = found == STORE_CHECK_DAMAGED || p->suspect->own;
+    if (better && r->damage_tries < r->group->members)
+        r->found_damage = true;
+    else if (r->attempt == 0)
+        r->moved = true;
+    else
+        tell_suspect(r, p->suspect);
+    drop_suspect(p);
+    return 0;
+}
+
+void damage_end(struct run *r)
+{
+    for (size_t i = 0; i < r->peers; i++)
+        while (r->peer[i].suspect) {
+            tell_suspect(r, r->peer[i].suspect);
+            drop_suspect(&r->peer[i]);
+        }
+}
