@@ -544,7 +544,7 @@ int message_get_result(struct frame *f, struct message_result *m, struct err *e)
 int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e)
 {
     int rc = get_entry(f, path, want, e);
-    return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && f->channel != MSG_CHANNEL_LIST, e);
+    return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && (f->channel == MSG_CHANNEL_LIST) == (f->type == MSG_CHECK), e);
 }
 
 int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e)

@@ -203,7 +203,7 @@ void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum
 void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, CREDIT */
 void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
 void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text);
-void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want); /* SEND, SIGN */
+void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want); /* SEND, SIGN, CHECK */
 void message_put_send_delta(struct wire_out *o, uint16_t channel, uint16_t signatures, const struct entry *want);
 void message_put_done(struct wire_out *o, uint64_t seq, uint64_t literal);
 void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers);
@@ -230,7 +230,7 @@ int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);  
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
 int message_get_apply(struct frame *f, char *path, char *from_path, struct message_apply *m, struct err *e);
 int message_get_result(struct frame *f, struct message_result *m, struct err *e);
-int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN */
+int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN, CHECK */
 int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e);
 int message_get_done(struct frame *f, uint64_t *seq, uint64_t *literal, struct err *e);
 int message_get_commit(struct frame *f, struct message_commit *m, struct err *e);
