@@ -11,7 +11,7 @@ _sos_sync() {
     --fsync) words="batch always none" ;;
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
-    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than) return ;;
+    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than | --part) return ;;
     --config | --policy | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -35,6 +35,7 @@ _sos_sync() {
                     --state-dir --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != policy ] ||
                 words="--color --config --group --help --json --no-progress --object --policy --progress --quiet --version --xml"
+            [ "${COMP_WORDS[1]}" != scrub ] || words="$words --no-heal --part"
             ;;
         *)
             if [ "${COMP_WORDS[1]}" = trash ] && [ "$COMP_CWORD" = 2 ]; then
@@ -49,7 +50,7 @@ _sos_sync() {
                 return
             fi
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
-            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy trash agent" -- "$word")
+            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy trash scrub status agent" -- "$word")
             return
             ;;
         esac

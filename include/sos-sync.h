@@ -106,6 +106,18 @@ struct sos_summary {
     enum sos_status status;
 };
 
+enum sos_member_state { SOS_MEMBER_OK, SOS_MEMBER_NEW, SOS_MEMBER_IN_USE, SOS_MEMBER_UNREACHABLE };
+
+/* What a member's store has recorded. */
+struct sos_member {
+    const char *group, *member;
+    enum sos_member_state state; /* NEW: it has not been in a run yet. The rest is zero unless OK, but for free_bytes, also of NEW */
+    uint64_t objects, bytes, free_bytes; /* free_bytes 0: not known */
+    uint64_t damaged;   /* objects */
+    int64_t verified;   /* the oldest verification of any content, seconds since 1970; 0: never, or no objects */
+    int64_t last_run;   /* seconds since 1970; 0: not known */
+};
+
 struct sos_callbacks {
     void *ctx; /* any function may be NULL */
     void (*action)(void *ctx, const struct sos_action *a);   /* in plan order; in a run, after it is done and durable */
@@ -113,6 +125,7 @@ struct sos_callbacks {
     void (*progress)(void *ctx, const struct sos_progress *p); /* at most ten times a second */
     void (*summary)(void *ctx, const struct sos_summary *s);   /* the last call for a group */
     bool (*interrupted)(void *ctx); /* asked often; true: end in order, as soon as possible */
+    void (*member)(void *ctx, const struct sos_member *m);   /* of sos_status_of: in the group's order */
 };
 
 /* ---- a run ---- */
@@ -204,5 +217,12 @@ enum sos_status sos_trash_empty(const struct sos_groups *g, size_t group, const 
 /* Brings one group into step. Everything is told through the callbacks; the status is also in the summary. */
 enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct sos_options *options,
                          const struct sos_callbacks *callbacks);
+
+/*
+ * Asks the members what they have recorded, scans nothing, writes nothing. SOS_PARTIAL: one cannot be reached or has
+ * damaged objects; SOS_LOCKED: one is in use.
+ */
+enum sos_status sos_status_of(const struct sos_groups *g, size_t group, const struct sos_options *options,
+                              const struct sos_callbacks *callbacks);
 
 #endif

@@ -276,6 +276,17 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+static int do_status(struct agent *a, struct frame *f, struct err *e)
+{
+    struct store_status status;
+    int rc = message_get_empty(f, e);
+    if (rc == 0)
+        rc = a->store->ops->status(a->store, &status, e);
+    if (rc == 0)
+        message_put_stated(&a->out, &status);
+    return rc;
+}
+
 static int do_have(struct agent *a, struct frame *f, struct err *e)
 {
     size_t n;
@@ -512,6 +523,7 @@ static const struct {
     {MSG_TRASH_RESTORE, NEEDS_OPEN, true, trashing_restore},
     {MSG_TRASH_EMPTY, NEEDS_OPEN, true, trashing_empty},
     {MSG_CHECK, NEEDS_SCAN, true, do_check},
+    {MSG_STATUS, NEEDS_OPEN, false, do_status},
     {MSG_BYE, NEEDS_NOTHING, false, do_bye},
 };
 

@@ -31,7 +31,7 @@ static const struct command commands[] = {
     {"help", help_command, 0, "help [COMMAND]", "explain"},
     {"replicate", NULL, 0, NULL, NULL},
     {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER MEMBER...]", "read content again, and heal what is damaged"},
-    {"status", NULL, 0, NULL, NULL},
+    {"status", cmd_status, OPTIONS_STATUS, "status [options] [MEMBER MEMBER...]", "print what the stores have recorded"},
     {"bundle", NULL, 0, NULL, NULL},
     {"rm", NULL, 0, NULL, NULL},
 };

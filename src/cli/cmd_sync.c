@@ -102,7 +102,8 @@ static bool on_interrupted(void *ctx)
 
 struct sos_callbacks cmd_sync_callbacks(struct cmd *c)
 {
-    return (struct sos_callbacks){c, on_action, on_trouble, on_progress, on_summary, on_interrupted};
+    return (struct sos_callbacks){.ctx = c, .action = on_action, .trouble = on_trouble, .progress = on_progress,
+                                  .summary = on_summary, .interrupted = on_interrupted};
 }
 
 /* ---- the runs ---- */

@@ -339,11 +339,39 @@ static void json_emptied(struct reporter *r, const char *group, const char *memb
     end(r, line);
 }
 
+/* ---- status ---- */
+
+static void put_time(json_t *line, const char *key, int64_t sec)
+{
+    put(line, key, sec ? json_integer(sec) : json_null());
+}
+
+static void json_member(struct reporter *r, const struct sos_member *m)
+{
+    static const char *const state[] = {
+        [SOS_MEMBER_OK] = "ok", [SOS_MEMBER_NEW] = "new", [SOS_MEMBER_IN_USE] = "in use",
+        [SOS_MEMBER_UNREACHABLE] = "unreachable",
+    };
+    json_t *line = begin("member");
+    put_name(r, line, "group", m->group);
+    put_name(r, line, "member", m->member);
+    put_name(r, line, "state", state[m->state]);
+    if (m->state == SOS_MEMBER_OK) {
+        put_u64(line, "objects", m->objects);
+        put_u64(line, "bytes", m->bytes);
+        put_u64(line, "free", m->free_bytes);
+        put_u64(line, "damaged", m->damaged);
+        put_time(line, "verified", m->verified);
+        put_time(line, "last_run", m->last_run);
+    }
+    end(r, line);
+}
+
 void report_json_init(struct reporter *r, struct output *out, const struct options *options)
 {
     static const struct reporter_ops ops = {
         json_begin, json_action, json_trouble, json_summary, json_object_line, json_policy,
-        json_trash, json_restored, json_emptied,
+        json_trash, json_restored, json_emptied, json_member,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options};
 }

@@ -426,11 +426,50 @@ static void text_emptied(struct reporter *r, const char *group, const char *memb
     output_line(r->out);
 }
 
+/* ---- status ---- */
+
+static void put_day(struct output *out, const char *what, const char *never, int64_t sec)
+{
+    char when[64];
+    if (sec == 0) {
+        output_str(out, never);
+        return;
+    }
+    report_text_time(when, (struct stamp){sec, 0});
+    output_printf(out, "%s%.*s", what, (int)strcspn(when, "."), when);
+}
+
+static void text_member(struct reporter *r, const struct sos_member *m)
+{
+    struct output *out = r->out;
+    char size[32];
+    output_str(out, "group ");
+    output_name(out, m->group);
+    output_str(out, ": ");
+    output_name(out, m->member);
+    if (m->state == SOS_MEMBER_UNREACHABLE)
+        output_str(out, ": unreachable");
+    if (m->state == SOS_MEMBER_IN_USE)
+        output_str(out, ": in use by a run");
+    if (m->state == SOS_MEMBER_NEW)
+        output_str(out, ": has not been in a run yet");
+    if (m->state == SOS_MEMBER_OK) {
+        output_printf(out, ": %" PRIu64 " object%s, %s", m->objects, plural(m->objects),
+                      num_bytes(size, sizeof size, m->bytes));
+        output_printf(out, ", %s free", m->free_bytes ? num_bytes(size, sizeof size, m->free_bytes) : "unknown");
+        if (m->damaged)
+            output_printf(out, ", %" PRIu64 " damaged", m->damaged);
+        put_day(out, ", all verified since ", ", not all verified", m->verified);
+        put_day(out, ", last run ", "", m->last_run);
+    }
+    output_line(out);
+}
+
 void report_text_init(struct reporter *r, struct output *out, const struct options *options, bool color)
 {
     static const struct reporter_ops ops = {
         text_begin, text_action, text_trouble, text_summary, text_object, text_policy,
-        text_trash, text_restored, text_emptied,
+        text_trash, text_restored, text_emptied, text_member,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
 }

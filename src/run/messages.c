@@ -16,6 +16,7 @@ static int on_opened(struct peer *p, struct frame *f, struct err *e)
         return rc;
     p->flags = m.flags;
     p->caps = m.caps;
+    p->free_bytes = m.free_bytes;
     p->id = m.id;
     p->group = mem_strndup(m.group, m.group_len);
     p->knows = mem_zalloc((m.peers + 1) * sizeof *p->knows);
@@ -159,8 +160,8 @@ static int on_failed(struct peer *p, struct frame *f, struct err *e)
     int code;
     const char *text;
     size_t n;
-    (void)p;
     int rc = message_get_failed(f, &code, &text, &n, e);
+    p->in_use = rc == 0 && code == ERR_LOCKED;
     return rc < 0 ? rc : err_set(e, code, "%.*s", (int)n, text);
 }
 
@@ -172,6 +173,7 @@ static const struct {
     [MSG_OPENED] = {PEER_OPENING, PEER_OPENING, on_opened},
     [MSG_PROGRESS] = {PEER_OPENING, PEER_COMMITTED, on_progress},
     [MSG_PROBLEM] = {PEER_OPENING, PEER_COMMITTED, on_problem},
+    [MSG_STATED] = {PEER_STATING, PEER_STATING, status_stated},
     [MSG_SCANNED] = {PEER_SCANNING, PEER_SCANNING, on_scanned},
     [MSG_LISTING] = {PEER_SCANNED, PEER_SCANNED, on_listing},
     [MSG_BLOCK] = {PEER_SCANNED, PEER_SCANNED, on_block},

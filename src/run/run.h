@@ -25,6 +25,8 @@ enum peer_state {
     PEER_DOWN,      /* given up, or done */
     PEER_OPENING,   /* OPEN sent */
     PEER_OPENED,
+    PEER_STATING,   /* STATUS sent */
+    PEER_STATED,
     PEER_SCANNING,  /* SCAN sent */
     PEER_SCANNED,   /* from here on it takes part */
     PEER_COMMITTING,
@@ -54,6 +56,9 @@ struct peer {
     size_t knows_n;
     bool adopted;              /* the user accepts whatever store is there */
     struct message_scanned scanned;
+    uint64_t free_bytes;
+    struct store_status stated;
+    bool in_use;               /* by another run, it says */
     uint64_t progress_objects, progress_bytes;
     uint64_t problems;         /* that it told */
     uint64_t lent;             /* bit i: has the root of part i, to read from */
@@ -126,6 +131,7 @@ struct run {
     /* What serves a member (struct peer) in its child; NULL: peer_serve_local. Tests put a fake here. */
     int (*body)(int fd, void *peer);
     const struct sos_options *options;
+    bool states;               /* members are only asked what they have recorded */
     bool cache_all;            /* manifests of local members are cached too: for tests */
     const struct sos_callbacks *callbacks;
     struct peer *peer;         /* one for each member, in the order of the group */
@@ -278,6 +284,11 @@ bool damage_known(const struct run *r);    /* a part's manifest has damaged obje
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text);
 int damage_checked(struct peer *p, struct frame *f, struct err *e);
 void damage_end(struct run *r);            /* tells what was not answered */
+
+/* ---- status.c ---- */
+
+int status_ask(struct run *r, struct err *e); /* in place of all that follows the opening */
+int status_stated(struct peer *p, struct frame *f, struct err *e);
 
 /* ---- report.c ---- */
 

@@ -68,7 +68,7 @@ int run_open(struct run *r, struct err *e)
         rc = await(r, PEER_OPENING, e);
     if (rc < 0)
         return rc;
-    if (locked(r) || r->blocked)
+    if ((locked(r) || r->blocked) && !r->states)
         return err_set(e, ERR_LOCKED, "a store is in use: the group is left alone");
     guard_check(r);
     return 0;
@@ -148,6 +148,8 @@ static int commit_all(struct run *r, struct err *e)
 static int run_once(struct run *r, struct err *e)
 {
     int rc = run_open(r, e);
+    if (rc == 0 && r->states)
+        return status_ask(r, e);
     if (rc == 0)
         rc = scan_all(r, e);
     if (rc == 0)
@@ -193,6 +195,8 @@ void run_failed(struct run *r, int rc, const struct err *e)
 
 static void count_objects(struct run *r)
 {
+    if (r->states)
+        return;
     if (r->parts == 0) {
         report_status(r, SOS_FAILED);
         return;

@@ -454,6 +454,42 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, c
     return rc;
 }
 
+static int survey(int manifest, struct store_status *out, struct err *e)
+{
+    struct manifest_head head;
+    const struct entry *at;
+    bool files = false;
+    struct manifest_reader *r = manifest_reader_new(manifest, &head, e);
+    int rc = r ? manifest_file_totals(manifest, &out->totals, e) : e->code;
+    while (rc == 0 && (rc = manifest_reader_next(r, &at, e)) > 0) {
+        rc = 0;
+        if (at->flags & ENTRY_HIDDEN)
+            continue;
+        out->damaged += (at->flags & ENTRY_DAMAGED) != 0;
+        if (at->kind == ENTRY_FILE && (!files || at->place.verified < out->verified)) {
+            out->verified = at->place.verified;
+            files = true;
+        }
+    }
+    manifest_reader_free(r);
+    return rc;
+}
+
+static int dir_status(struct store *s, struct store_status *out, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    *out = (struct store_status){0};
+    int fd = d->state.fd < 0 ? -1 : state_file(&d->state, STATE_MANIFEST, e);
+    if (fd < 0)
+        return fd < -1 ? fd : 0;
+    out->recorded = true;
+    if (!state_read_last(&d->state, &out->last_run))
+        out->last_run = 0;
+    int rc = survey(fd, out, e);
+    close(fd);
+    return rc;
+}
+
 static int dir_manifest(struct store *s)
 {
     return dir_of(s)->manifest;
@@ -907,6 +943,7 @@ struct store *store_dir_new(const struct store_options *options)
         .kind = "directory",
         .inspect = dir_inspect,
         .scan = dir_scan,
+        .status = dir_status,
         .manifest = dir_manifest,
         .manifest_before = dir_manifest_before,
         .lend = dir_lend,

@@ -101,6 +101,15 @@ struct store_scan {
     bool changed;           /* the manifest differs from the recorded one */
 };
 
+/* What a store has recorded, without a scan. */
+struct store_status {
+    bool recorded;          /* there is a manifest; else the rest is zero */
+    struct manifest_totals totals;
+    uint64_t damaged;       /* as in struct store_scan */
+    int64_t verified;
+    int64_t last_run;       /* seconds since 1970: of the last commit; 0: not known */
+};
+
 enum store_how {
     STORE_RECORD,  /* only version, origin and first_seen are new */
     STORE_META,    /* mode and mtime too; content is there already */
@@ -182,6 +191,9 @@ struct store_ops {
      */
     int (*scan)(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
                 struct store_scan *out, struct err *e);
+
+    /* Instead of a scan: what is recorded. Reads only. */
+    int (*status)(struct store *s, struct store_status *out, struct err *e);
 
     /* The scan's manifest, after commit the one that is recorded, for any number of readers: a descriptor that stays the store's. */
     int (*manifest)(struct store *s);

@@ -17,7 +17,7 @@ static const char *const names[MSG_TYPES] = {
     [MSG_DATA_Z] = "DATA_Z",
     [MSG_TRASH_LIST] = "TRASH_LIST", [MSG_TRASH_ITEM] = "TRASH_ITEM", [MSG_TRASH_RESTORE] = "TRASH_RESTORE",
     [MSG_TRASH_EMPTY] = "TRASH_EMPTY", [MSG_TRASH_DONE] = "TRASH_DONE",
-    [MSG_CHECK] = "CHECK", [MSG_CHECKED] = "CHECKED",
+    [MSG_CHECK] = "CHECK", [MSG_CHECKED] = "CHECKED", [MSG_STATUS] = "STATUS", [MSG_STATED] = "STATED",
 };
 
 const char *message_name(unsigned type)
@@ -162,6 +162,17 @@ void message_put_scanned(struct wire_out *o, const struct message_scanned *m)
     buf_varint(b, m->damaged);
     buf_svarint(b, m->verified);
     buf_u8(b, m->changed);
+    wire_out_end(o);
+}
+
+void message_put_stated(struct wire_out *o, const struct store_status *m)
+{
+    struct buf *b = wire_out_begin(o, MSG_STATED, 0);
+    buf_u8(b, m->recorded);
+    manifest_put_totals(b, &m->totals);
+    buf_varint(b, m->damaged);
+    buf_svarint(b, m->verified);
+    buf_svarint(b, m->last_run);
     wire_out_end(o);
 }
 
@@ -417,6 +428,18 @@ int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *
     uint8_t changed = rd_u8(&f->body);
     m->changed = changed != 0;
     return finish(f, changed <= 1 && m->verified >= -ENTRY_TIME_MAX && m->verified <= ENTRY_TIME_MAX, e);
+}
+
+int message_get_stated(struct frame *f, struct store_status *m, struct err *e)
+{
+    uint8_t recorded = rd_u8(&f->body);
+    m->recorded = recorded != 0;
+    manifest_get_totals(&f->body, &m->totals);
+    m->damaged = rd_varint(&f->body);
+    m->verified = rd_svarint(&f->body);
+    m->last_run = rd_svarint(&f->body);
+    return finish(f, recorded <= 1 && m->verified >= -ENTRY_TIME_MAX && m->verified <= ENTRY_TIME_MAX &&
+                     m->last_run >= -ENTRY_TIME_MAX && m->last_run <= ENTRY_TIME_MAX, e);
 }
 
 int message_get_list(struct frame *f, struct message_list *m, struct err *e)

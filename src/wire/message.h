@@ -51,6 +51,8 @@ enum message_type {
     MSG_TRASH_DONE = 35,    /* A  the end of any of these three, and how it went */
     MSG_CHECK = 36,         /* C  what came of this object did not have its digest: look at it again */
     MSG_CHECKED = 37,       /* A  what it is: enum store_check */
+    MSG_STATUS = 38,        /* C  what have you recorded? Instead of a scan */
+    MSG_STATED = 39,        /* A  that */
     MSG_TYPES
 };
 
@@ -195,6 +197,7 @@ void message_put_scan(struct wire_out *o, const struct message_scan *m);
 void message_put_progress(struct wire_out *o, const struct message_progress *m);
 void message_put_problem(struct wire_out *o, unsigned what, const char *path, const char *text);
 void message_put_scanned(struct wire_out *o, const struct message_scanned *m);
+void message_put_stated(struct wire_out *o, const struct store_status *m);
 void message_put_list(struct wire_out *o, const struct message_list *m);
 void message_put_listing(struct wire_out *o, bool difference);
 void message_put_totals(struct wire_out *o, uint8_t type, const struct manifest_totals *t); /* LIST_END, COMMITTED */
@@ -222,6 +225,7 @@ int message_get_scan(struct frame *f, struct message_scan *m, struct err *e);
 int message_get_progress(struct frame *f, struct message_progress *m, struct err *e);
 int message_get_problem(struct frame *f, struct message_problem *m, struct err *e);
 int message_get_scanned(struct frame *f, struct message_scanned *m, struct err *e);
+int message_get_stated(struct frame *f, struct store_status *m, struct err *e);
 int message_get_list(struct frame *f, struct message_list *m, struct err *e);
 int message_get_listing(struct frame *f, bool *difference, struct err *e);
 int message_get_totals(struct frame *f, struct manifest_totals *t, struct err *e);

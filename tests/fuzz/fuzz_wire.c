@@ -19,6 +19,7 @@ static void read_message(struct frame *f)
         struct message_scan scan;
         struct message_progress progress;
         struct message_problem problem;
+        struct store_status stated;
         struct message_scanned scanned;
         struct message_list list;
         struct message_apply apply;
@@ -64,6 +65,7 @@ static void read_message(struct frame *f)
                 if (have[i] > STORE_HAVE_PART)
                     abort();
         break;
+    case MSG_STATED: message_get_stated(f, &m.stated, &e); break;
     case MSG_APPLY: message_get_apply(f, path, from_path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
     case MSG_SIGN:

@@ -195,3 +195,37 @@ heal dir/one a" ]
     [ "$(cat b/three)" = "another one" ]
     [ "$(cat a/two)" = "rottencond object" ]
 }
+
+# ---- status ----
+
+@test "status: what the stores have recorded, read only, of far members too" {
+    by_script
+    settled a "far:$PWD/b"
+    before=$(snapshot a b)
+    exits 0 status --json a "far:$PWD/b" c
+    [ "$(jq -r '.state' <<<"$output" | tr '\n' ' ')" = "ok ok new " ]
+    [ "$(jq -r 'select(.state == "ok") | "\(.objects) \(.bytes) \(.damaged)"' <<<"$output" | sort -u)" = "3 33 0" ]
+    now=$(date +%s)
+    for time in $(jq 'select(.state == "ok") | .verified, .last_run' <<<"$output"); do
+        [ "$time" -le "$now" ] && [ "$time" -gt $((now - 100)) ]
+    done
+    [ "$(snapshot a b)" = "$before" ]
+    exits 0 status a "far:$PWD/b"
+    [[ $output == *"3 objects, 33 B, "*" free, all verified since 20"* ]]
+}
+
+@test "status: damage, a store in use, and one that is gone" {
+    settled a b
+    rot b/two
+    exits 3 scrub --no-heal a b
+    exits 3 status --json a b
+    [ "$(jq -r .damaged <<<"$output" | tr '\n' ' ')" = "0 1 " ]
+    exec 9<a
+    flock 9
+    exits 5 status --json a b
+    [ "$(jq -r 'select(.event == "member").state' <<<"$output" | tr '\n' ' ')" = "in use ok " ]
+    exec 9>&-
+    mv a gone
+    ends "3 6" status --json a b
+    [ "$(jq -r 'select(.event == "member").state' <<<"$output" | tr '\n' ' ')" = "unreachable ok " ]
+}
