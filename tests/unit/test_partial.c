@@ -407,7 +407,7 @@ static void wrong_ones_go(void **state)
     open_store(h);
     stream(h, &e, 3 * MIB, SIZE, NULL);
     flush(h);
-    assert_int_equal(h->code[0], ERR_CHANGED);
+    assert_int_equal(h->code[0], ERR_DAMAGED);
     assert_false(exists(in(h, "f")));
     assert_false(exists(name_of(h, &e)));
     shut(h);
