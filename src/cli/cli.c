@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {NULL, cmd_sync, OPTIONS_SYNC, "[options] [MEMBER MEMBER...]", "bring groups into step"},
     {"manifest", cmd_manifest, OPTIONS_MANIFEST, "manifest [options] STORE", "list what a store holds"},
     {"trash", cmd_trash, OPTIONS_TRASH, "trash list|restore|empty ...", "list or put back what was replaced"},
+    {"rm", cmd_rm, OPTIONS_RM, "rm [options] OBJECT...", "delete objects from all members of a group"},
     {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
@@ -33,7 +34,6 @@ static const struct command commands[] = {
     {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER MEMBER...]", "read content again, and heal what is damaged"},
     {"status", cmd_status, OPTIONS_STATUS, "status [options] [MEMBER MEMBER...]", "print what the stores have recorded"},
     {"bundle", NULL, 0, NULL, NULL},
-    {"rm", NULL, 0, NULL, NULL},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

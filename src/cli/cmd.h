@@ -21,6 +21,7 @@ enum sos_status cmd_scrub(struct cmd *c);
 enum sos_status cmd_status(struct cmd *c);
 enum sos_status cmd_manifest(struct cmd *c);
 enum sos_status cmd_trash(struct cmd *c);
+enum sos_status cmd_rm(struct cmd *c);
 enum sos_status cmd_agent(struct cmd *c);
 enum sos_status cmd_policy(struct cmd *c);
 

@@ -137,6 +137,9 @@ struct sos_options cmd_sync_options(const struct options *o)
     run.bwlimit = o->bwlimit;
     run.adopt = o->adopt.item;
     run.adopts = o->adopt.n;
+    run.max_delete_given = o->max_delete_given;
+    run.max_delete_percent = o->max_delete_percent;
+    run.max_delete = o->max_delete;
     return run;
 }
 

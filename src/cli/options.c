@@ -238,11 +238,20 @@ static int take_rules(struct options *o, const struct row *row, const char *valu
     return rc;
 }
 
-static int take_unbuilt(struct options *o, const struct row *row, const char *value, struct err *e)
+static int take_max_delete(struct options *o, const struct row *row, const char *value, struct err *e)
 {
-    (void)o;
-    (void)value;
-    return err_set(e, ERR_UNSUPPORTED, "the option --%s is not built yet", row->name);
+    size_t n = strlen(value);
+    bool percent = n > 0 && value[n - 1] == '%';
+    char *number = mem_strndup(value, n - percent);
+    uint64_t v = 0;
+    int rc = num_u64(number, percent ? 100 : INT64_MAX, &v, NULL);
+    free(number);
+    if (rc < 0)
+        return err_set(e, ERR_USAGE, "--%s \"%s\": allowed are a number of objects, or 0%% to 100%% of them", row->name, value);
+    o->max_delete = v;
+    o->max_delete_percent = percent;
+    o->max_delete_given = true;
+    return 0;
 }
 
 /* ---- the table ---- */
@@ -255,7 +264,7 @@ static const char *const format_names[] = {
     [OPTIONS_TEXT] = "text", [OPTIONS_JSON] = "json", [OPTIONS_MTREE] = "mtree", NULL};
 
 #define AT(f) .at = offsetof(struct options, f)
-#define S (OPTIONS_SYNC | OPTIONS_SCRUB)
+#define S (OPTIONS_SYNC | OPTIONS_SCRUB | OPTIONS_RM)
 #define M OPTIONS_MANIFEST
 #define A OPTIONS_AGENT
 #define P OPTIONS_POLICY
@@ -353,7 +362,10 @@ static const struct row table[] = {
      .help = "print some more figures after each summary"},
     {'h', "help", .commands = S | M | A | P | T, .take = take_flag, AT(help), .help = "print this"},
     {'V', "version", .commands = S | M | A | P | T, .take = take_flag, AT(version), .help = "print the version"},
-    {0, "max-delete", "NUMBER", .take = take_unbuilt},
+    {0, "max-delete", "N|N%", .commands = OPTIONS_SYNC, .take = take_max_delete,
+     .help = "delete at most so many objects from a member, or none; 100%: no limit"},
+    {'r', "recursive", .commands = OPTIONS_RM, .take = take_flag, AT(recursive),
+     .help = "directories too, with all that is in them"},
 };
 
 #undef AT

@@ -12,7 +12,7 @@
 
 enum options_command {
     OPTIONS_SYNC = 1, OPTIONS_MANIFEST = 2, OPTIONS_AGENT = 4, OPTIONS_POLICY = 8, OPTIONS_TRASH = 16,
-    OPTIONS_SCRUB = 32, OPTIONS_STATUS = 64, OPTIONS_ALL = 127
+    OPTIONS_SCRUB = 32, OPTIONS_STATUS = 64, OPTIONS_RM = 128, OPTIONS_ALL = 255
 };
 
 enum options_color { OPTIONS_COLOR_AUTO, OPTIONS_COLOR_ALWAYS, OPTIONS_COLOR_NEVER };
@@ -26,7 +26,7 @@ struct options_list {
 
 struct options {
     bool dry_run, verbose, quiet, checksum, through, no_cache, stats, help, version;
-    bool read_only, no_delete, no_sandbox, xml, no_heal;
+    bool recursive, max_delete_given, max_delete_percent, read_only, no_delete, no_sandbox, xml, no_heal;
     unsigned part, parts; /* of a scrub: the part-th (from 1) of so many; 0: not given */
     int progress; /* of enum options_progress */
     int color;    /* of enum options_color */
@@ -39,6 +39,7 @@ struct options {
     const char *config, *policy, *object, *state_dir, *cache_dir, *root; /* NULL: not given */
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;
+    unsigned long long max_delete; /* objects, or per cent of them */
     unsigned long long bwlimit; /* bytes per second; 0: none */
     unsigned long long older_than; /* seconds; 0: all */
     struct options_list group, adopt, identity;

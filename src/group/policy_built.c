@@ -14,13 +14,8 @@ static const struct {
     {WORD_PREFERRED, false},
     {WORD_BLOCKED, false},
     {WORD_SINCE, false},
-    {WORD_CONFLICT, true},
-    {WORD_DELETIONS, true},
-    {WORD_TOMBSTONES, false},
     {WORD_HASH, true},
-    {WORD_MAX_DELETE, false},
     {WORD_DOWN_AFTER, false},
-    {WORD_MOUNTS, true},
     {WORD_CAPACITY, false},
 };
 

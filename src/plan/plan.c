@@ -102,7 +102,7 @@ static enum plan_action action_for(const struct verdict *v, unsigned i)
     if (v->need[i] == NEED_RECORD)
         return ACTION_RECORD;
     if (v->need[i] == NEED_REMOVE)
-        return ACTION_DELETE;
+        return v->row->at[i]->kind == ENTRY_DIR ? ACTION_RMDIR : ACTION_DELETE;
     if (v->reason[i] == REASON_CONFLICT)
         return ACTION_CONFLICT;
     if (v->winner.kind == ENTRY_DIR)
@@ -448,6 +448,7 @@ const char *plan_action_name(enum plan_action a)
     case ACTION_UPDATE: return "update";
     case ACTION_ADOPT: return "adopt";
     case ACTION_CONFLICT: return "conflict";
+    case ACTION_RMDIR: return "rmdir";
     case ACTION_DELETE: return "delete";
     case ACTION_KINDS: break;
     }

@@ -19,7 +19,8 @@ enum plan_action {
     ACTION_UPDATE,
     ACTION_ADOPT,
     ACTION_CONFLICT, /* content is replaced, the member's own version goes to the trash */
-    ACTION_DELETE,   /* the object goes to the trash, or the directory goes */
+    ACTION_RMDIR,    /* a directory goes */
+    ACTION_DELETE,   /* the object goes to the trash */
     ACTION_KINDS
 };
 
@@ -109,6 +110,6 @@ bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index);
 /* Or been answered "a part of it"? */
 bool plan_cursor_partial(const struct plan_cursor *c, unsigned target_index);
 
-const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict", "delete" */
+const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict", "rmdir", "delete" */
 
 #endif

@@ -183,9 +183,9 @@ static const struct bad_case BAD[] = {
     {{"d/ d! d/x"}, 1, "d:d d!:f ", 0, ERR_FORMAT, "out of order"},
     /* both wrong in the same way: each is looked at */
     {{"b a", "b a"}, 2, "b:ff ", 0, ERR_FORMAT, "out of order"},
-    /* found while looking behind a mixed row: the row does not come */
-    {{"a/ a", "a"}, 2, "", 0, ERR_FORMAT, "out of order"},
-    {{"a/ b", "a !"}, 2, "", 1, ERR_PROTO, "source broke"},
+    /* found behind a row that forks */
+    {{"a/ a", "a"}, 2, "a:df+ ", 0, ERR_FORMAT, "out of order"},
+    {{"a/ b", "a !"}, 2, "a:df+ ", 1, ERR_PROTO, "source broke"},
     {{"/"}, 1, "", 0, ERR_FORMAT, "out of order"}, /* an empty path */
 };
 

@@ -1,0 +1,90 @@
+#include "cli/cmd.h"
+
+#include "base/mem.h"
+#include "base/path.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* As manifests have it. NULL with error. */
+static char *object_path(const char *operand, struct sos_error *error)
+{
+    struct err e;
+    while (strncmp(operand, "./", 2) == 0)
+        operand += 2;
+    size_t n = strlen(operand);
+    while (n > 1 && operand[n - 1] == '/')
+        n--;
+    if (path_check(operand, n, &e) == 0)
+        return mem_strndup(operand, n);
+    snprintf(error->message, sizeof error->message, "%s: is no object: a path below the roots of the members, such as dir/name",
+             operand);
+    return NULL;
+}
+
+static enum sos_status remove_from(struct cmd *c, const struct sos_groups *g, size_t group,
+                                   const struct sos_options *options)
+{
+    struct sos_callbacks callbacks = cmd_sync_callbacks(c);
+    cmd_sync_begin(c, g, group);
+    enum sos_status status = sos_sync(g, group, options, &callbacks);
+    progress_clear(c->progress);
+    return status;
+}
+
+/* An object of that name may be in each group. */
+static bool one_group(struct cmd *c, const bool *picked, const struct sos_groups *g, size_t *group)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sos_groups_count(g); i++)
+        if (picked[i]) {
+            *group = i;
+            n++;
+        }
+    if (n != 1)
+        reporter_error(c->report, NULL, "there may be such an object in several groups: say which one with --group");
+    return n == 1;
+}
+
+static enum sos_status remove_all(struct cmd *c, const char *const *path)
+{
+    struct options config = *c->options; /* operands are no members */
+    struct cmd groups = *c;
+    struct sos_options options = cmd_sync_options(c->options);
+    bool *picked = NULL;
+    size_t group;
+    config.operands = 0;
+    groups.options = &config;
+    options.remove = path;
+    options.removes = c->options->operands;
+    options.recursive = c->options->recursive;
+    struct sos_groups *g = cmd_sync_groups(&groups, &picked);
+    if (!g)
+        return SOS_USAGE;
+    enum sos_status status = one_group(c, picked, g, &group) ? remove_from(c, g, group, &options) : SOS_USAGE;
+    free(picked);
+    sos_groups_free(g);
+    return status;
+}
+
+enum sos_status cmd_rm(struct cmd *c)
+{
+    const struct options *o = c->options;
+    struct sos_error error;
+    char **path = mem_zalloc((o->operands + 1) * sizeof *path);
+    size_t n = 0;
+    while (n < o->operands && (path[n] = object_path(o->operand[n], &error)))
+        n++;
+    enum sos_status status = SOS_USAGE;
+    if (n < o->operands)
+        reporter_error(c->report, NULL, error.message);
+    else if (n == 0)
+        reporter_error(c->report, NULL, "rm needs an OBJECT: a path below the roots of the members, such as dir/name");
+    else
+        status = remove_all(c, (const char *const *)path);
+    for (size_t i = 0; i < o->operands; i++)
+        free(path[i]);
+    free(path);
+    return status;
+}
