@@ -7,7 +7,9 @@ void entry_copy(struct entry *to, const struct entry *from)
 {
     if (to == from)
         return;
-    memcpy(to, from, offsetof(struct entry, version));
+    memcpy(to, from, offsetof(struct entry, holders));
+    to->holders.n = from->holders.n;
+    memcpy(to->holders.who, from->holders.who, from->holders.n * sizeof from->holders.who[0]);
     version_copy(&to->version, &from->version);
 }
 
@@ -81,6 +83,47 @@ bool entry_same_record(const struct entry *a, const struct entry *b)
 {
     return a->first_seen == b->first_seen && uuid_same(&a->origin, &b->origin) &&
            version_same(&a->version, &b->version);
+}
+
+/* The first member that is not before who. */
+static uint32_t holders_at(const struct holders *h, const struct uuid *who)
+{
+    uint32_t i = 0;
+    while (i < h->n && uuid_cmp(&h->who[i], who) < 0)
+        i++;
+    return i;
+}
+
+bool holders_have(const struct holders *h, const struct uuid *who)
+{
+    uint32_t i = holders_at(h, who);
+    return i < h->n && uuid_same(&h->who[i], who);
+}
+
+int holders_add(struct holders *h, const struct uuid *who)
+{
+    uint32_t i = holders_at(h, who);
+    if (i < h->n && uuid_same(&h->who[i], who))
+        return 0;
+    if (h->n == VERSION_MEMBERS_MAX)
+        return -1;
+    memmove(h->who + i + 1, h->who + i, (h->n - i) * sizeof h->who[0]);
+    h->who[i] = *who;
+    h->n++;
+    return 0;
+}
+
+bool holders_valid(const struct holders *h)
+{
+    for (uint32_t i = 0; i < h->n; i++)
+        if (uuid_none(&h->who[i]) || (i > 0 && uuid_cmp(&h->who[i - 1], &h->who[i]) >= 0))
+            return false;
+    return h->n <= VERSION_MEMBERS_MAX;
+}
+
+bool holders_same(const struct holders *a, const struct holders *b)
+{
+    return a->n == b->n && memcmp(a->who, b->who, a->n * sizeof a->who[0]) == 0;
 }
 
 const char *entry_kind_name(enum entry_kind kind)

@@ -40,6 +40,15 @@ struct entry_place {
                          digest; 0: never, or not known */
 };
 
+/*
+ * Members that hold the object, as the last run that placed it told those that do: sorted by UUID, none twice. What is
+ * believed of a member that is away. Empty: nobody has said, as in a group where every member holds all, and after an edit.
+ */
+struct holders {
+    uint32_t n;
+    struct uuid who[VERSION_MEMBERS_MAX];
+};
+
 struct entry {
     const char *path;  /* relative, NUL-terminated; borrowed from whoever made the entry */
     size_t path_len;   /* bytes, without the NUL */
@@ -52,10 +61,11 @@ struct entry {
     struct uuid origin;   /* the member where it first appeared */
     int64_t first_seen;   /* seconds since 1970: when a scan first recorded it */
     struct entry_place place;
-    struct version version; /* last: large, and mostly unused; copy with entry_copy */
+    struct holders holders; /* this and what follows: large, and mostly unused; copy with entry_copy */
+    struct version version;
 };
 
-/* Copies all but the path's bytes, which stay borrowed, and of the version only what is used. */
+/* Copies all but the path's bytes, which stay borrowed, and of holders and version only what is used. */
 void entry_copy(struct entry *to, const struct entry *from);
 
 /*
@@ -70,6 +80,12 @@ bool entry_same_content(const struct entry *a, const struct entry *b);
 bool entry_same_meta(const struct entry *a, const struct entry *b);
 /* Same version, origin and first_seen. */
 bool entry_same_record(const struct entry *a, const struct entry *b);
+
+bool holders_have(const struct holders *h, const struct uuid *who);
+/* 0, or -1 when the set is full. */
+int holders_add(struct holders *h, const struct uuid *who);
+bool holders_valid(const struct holders *h); /* sorted, none twice, none that is none */
+bool holders_same(const struct holders *a, const struct holders *b);
 
 const char *entry_kind_name(enum entry_kind kind); /* "file", "symlink", "directory", "deleted"; else "unknown" */
 

@@ -61,6 +61,7 @@ struct store_options {
 struct store_peer {
     struct uuid id;
     char *address;
+    int64_t seen;           /* seconds since 1970, by the coordinator's clock: when it last took part with this one; 0: not known */
 };
 
 struct store_info {
@@ -116,6 +117,8 @@ enum store_how {
     STORE_CONTENT, /* all of it: put a file or symlink, make a directory */
     STORE_REMOVE,  /* entry is a tombstone: what the scan saw here goes to the trash. A directory goes when the paths have
                       left it, if it is empty then; that it is not is told as a problem */
+    STORE_PRUNE,   /* what the scan saw here, which has the entry's content or is damaged, goes to the trash, and is no longer
+                      recorded: others hold it, and nobody deleted it. Files and symlinks only */
 };
 
 enum store_from {
