@@ -695,7 +695,7 @@ static int apply_once(struct put *p, struct op *op, struct err *e)
     case STORE_META: return put_meta(p, op, e);
     case STORE_CONTENT: return put_content(p, op, e);
     case STORE_REMOVE: return put_remove(p, op, e);
-        case STORE_PRUNE: rc = err_set(&why, ERR_UNSUPPORTED, "an operation that makes no sense"); break;
+    case STORE_PRUNE: break;
     }
     return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
 }
