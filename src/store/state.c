@@ -476,7 +476,7 @@ static bool remember(struct store_peer **list, size_t *n, const struct store_pee
     if (*n >= PEERS_MAX)
         return false; /* a caller who makes up members must not push out those that we have met */
     *list = mem_resize(*list, *n + 1, sizeof **list);
-    (*list)[(*n)++] = (struct store_peer){peer->id, mem_strdup(peer->address)};
+    (*list)[(*n)++] = (struct store_peer){.id = peer->id, .address = mem_strdup(peer->address)};
     return true;
 }
 

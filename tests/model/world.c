@@ -182,7 +182,7 @@ static void drive(struct world *w, const struct plan_of_run *p, struct run_resul
     struct sos_error error;
     struct sos_options o;
     struct listener l = {r, p, 0, w};
-    const struct sos_callbacks c = {&l, on_action, on_trouble, NULL, NULL, on_turn};
+    const struct sos_callbacks c = {.ctx = &l, .action = on_action, .trouble = on_trouble, .interrupted = on_turn};
     for (unsigned i = 0; i < p->n; i++) {
         snprintf(root[i], sizeof root[i], "%s/m%u", w->base, p->order[i]);
         member[i] = root[i];
