@@ -70,6 +70,9 @@ struct sos_action {
     const char *to;     /* member that is changed */
     uint64_t bytes;     /* content that it gets */
     const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged" */
+    /* Where a policy has a say: the members that have the object, before and after all that is done to it. Else none. */
+    const char *const *before, *const *after;
+    size_t befores, afters;
 };
 
 struct sos_trouble {
@@ -118,6 +121,24 @@ struct sos_member {
     int64_t last_run;   /* seconds since 1970; 0: not known */
 };
 
+/* Why an object is where it is, and where it should be. Strings are valid only during the call. */
+struct sos_explained_member {
+    const char *name;
+    bool has, should; /* hold it */
+    const char *why;
+};
+
+struct sos_explanation {
+    const char *group, *path;
+    bool allowed;
+    bool all;              /* replicas: every member that is not blocked */
+    unsigned replicas;     /* as the policy says; wanted beside the original */
+    const char *source[4]; /* what set replication, replicas, preferred, blocked: "FILE:LINE, in the section of line N"; NULL: nothing, it is the default */
+    unsigned copies, wanted; /* that are there, and that should be */
+    const struct sos_explained_member *member; /* in the group's order */
+    size_t members;
+};
+
 struct sos_callbacks {
     void *ctx; /* any function may be NULL */
     void (*action)(void *ctx, const struct sos_action *a);   /* in plan order; in a run, after it is done and durable */
@@ -126,6 +147,7 @@ struct sos_callbacks {
     void (*summary)(void *ctx, const struct sos_summary *s);   /* the last call for a group */
     bool (*interrupted)(void *ctx); /* asked often; true: end in order, as soon as possible */
     void (*member)(void *ctx, const struct sos_member *m);   /* of sos_status_of: in the group's order */
+    void (*explain)(void *ctx, const struct sos_explanation *x); /* of options.explain; not called where there is no such object */
 };
 
 /* ---- a run ---- */
@@ -173,6 +195,7 @@ struct sos_options {
     const char *const *remove;  /* objects that are to be deleted from all members; nothing else is done then */
     size_t removes;
     bool recursive;             /* of these, directories go with all that is in them */
+    const char *explain;        /* an object that is to be explained: as a dry run, nothing is done and no action is told; NULL: none */
     const char *const *adopt; /* names of members whose store is accepted though another was expected there */
     size_t adopts;
 };

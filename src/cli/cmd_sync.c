@@ -91,7 +91,8 @@ static void on_summary(void *ctx, const struct sos_summary *s)
 {
     struct cmd *c = ctx;
     progress_clear(c->progress);
-    c->report->ops->summary(c->report, s);
+    if (!c->options->explain)
+        c->report->ops->summary(c->report, s);
 }
 
 static bool on_interrupted(void *ctx)
@@ -100,10 +101,17 @@ static bool on_interrupted(void *ctx)
     return cmd_interrupted();
 }
 
+static void on_explain(void *ctx, const struct sos_explanation *x)
+{
+    struct cmd *c = ctx;
+    c->report->ops->explain(c->report, x);
+}
+
 struct sos_callbacks cmd_sync_callbacks(struct cmd *c)
 {
     return (struct sos_callbacks){.ctx = c, .action = on_action, .trouble = on_trouble, .progress = on_progress,
-                                  .summary = on_summary, .interrupted = on_interrupted};
+                                  .summary = on_summary, .interrupted = on_interrupted,
+                                  .explain = on_explain};
 }
 
 /* ---- the runs ---- */
@@ -112,7 +120,8 @@ struct sos_options cmd_sync_options(const struct options *o)
 {
     struct sos_options run;
     sos_options_init(&run);
-    run.dry_run = o->dry_run;
+    run.dry_run = o->dry_run || o->explain;
+    run.explain = o->explain;
     run.checksum = o->checksum;
     run.through = o->through;
     run.no_sandbox = o->no_sandbox;

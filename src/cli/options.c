@@ -273,6 +273,8 @@ static const char *const format_names[] = {
 static const struct row table[] = {
     {'n', "dry-run", .commands = S, .take = take_flag, AT(dry_run),
      .help = "print what would be done, itemised, and do nothing"},
+    {0, "explain", "OBJECT", .commands = OPTIONS_SYNC, .take = take_text, AT(explain),
+     .help = "say who has this object, who should, and why; do nothing"},
     {'v', "verbose", .commands = S | A | T, .take = take_flag, AT(verbose),
      .help = "say more: a line for every action"},
     {'q', "quiet", .commands = S | M | A | P | T, .take = take_flag, AT(quiet),

@@ -36,6 +36,7 @@ struct options {
     long wait;        /* seconds; 0: not at all, -1: as long as it takes */
     long timeout;     /* seconds; 0: never, -1: not given */
     unsigned threads; /* 0: as many as there are cores */
+    const char *explain;
     const char *config, *policy, *object, *state_dir, *cache_dir, *root; /* NULL: not given */
     const char *rsh, *remote_command, *ssh_config, *known_hosts; /* NULL: not given */
     bool accept_new;

@@ -126,6 +126,20 @@ static void json_begin(struct reporter *r, const char *group, const char *const 
     r->actions = 0;
 }
 
+static json_t *array_of(struct reporter *r, const char *const *item, size_t n)
+{
+    json_t *list = json_array(), *wrap = json_object();
+    if (!list || !wrap)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        put_name(r, wrap, "item", item[i]);
+        if (json_array_append(list, json_object_get(wrap, "item")) < 0 || json_object_clear(wrap) < 0)
+            abort();
+    }
+    json_decref(wrap);
+    return list;
+}
+
 static void json_action(struct reporter *r, const struct sos_action *a)
 {
     if (r->options->quiet)
@@ -141,6 +155,10 @@ static void json_action(struct reporter *r, const struct sos_action *a)
     put_name(r, line, "to", a->to);
     put_u64(line, "bytes", a->bytes);
     put_name(r, line, "reason", a->reason);
+    if (a->befores + a->afters) {
+        put(line, "before", array_of(r, a->before, a->befores));
+        put(line, "after", array_of(r, a->after, a->afters));
+    }
     end(r, line);
 }
 
@@ -257,20 +275,6 @@ static void json_object_line(struct reporter *r, const struct entry *e)
     end(r, line);
 }
 
-static json_t *array_of(struct reporter *r, const char *const *item, size_t n)
-{
-    json_t *list = json_array(), *wrap = json_object();
-    if (!list || !wrap)
-        abort();
-    for (size_t i = 0; i < n; i++) {
-        put_name(r, wrap, "item", item[i]);
-        if (json_array_append(list, json_object_get(wrap, "item")) < 0 || json_object_clear(wrap) < 0)
-            abort();
-    }
-    json_decref(wrap);
-    return list;
-}
-
 static void put_or_null(struct reporter *r, json_t *line, const char *key, const char *s)
 {
     if (s)
@@ -339,6 +343,34 @@ static void json_emptied(struct reporter *r, const char *group, const char *memb
     end(r, line);
 }
 
+static void json_explain(struct reporter *r, const struct sos_explanation *x)
+{
+    static const char *const key[] = {"replication", "replicas", "preferred", "blocked"};
+    json_t *line = begin("explain"), *from = json_object(), *members = json_array();
+    if (!from || !members)
+        abort();
+    put_name(r, line, "group", x->group);
+    put_path(r, line, x->path);
+    put(line, "replication", json_string_nocheck(x->allowed ? "allowed" : "disallowed"));
+    put(line, "replicas", x->all ? json_null() : json_integer(x->replicas));
+    put(line, "copies", json_integer(x->copies));
+    put(line, "wanted", json_integer(x->wanted));
+    for (size_t i = 0; i < x->members; i++) {
+        json_t *m = json_object();
+        if (!m || json_array_append_new(members, m) < 0)
+            abort();
+        put_name(r, m, "member", x->member[i].name);
+        put(m, "has", json_boolean(x->member[i].has));
+        put(m, "should", json_boolean(x->member[i].should));
+        put_name(r, m, "why", x->member[i].why);
+    }
+    put(line, "members", members);
+    for (size_t i = 0; i < 4; i++)
+        put_or_null(r, from, key[i], x->source[i]);
+    put(line, "from", from);
+    end(r, line);
+}
+
 /* ---- status ---- */
 
 static void put_time(json_t *line, const char *key, int64_t sec)
@@ -371,7 +403,7 @@ void report_json_init(struct reporter *r, struct output *out, const struct optio
 {
     static const struct reporter_ops ops = {
         json_begin, json_action, json_trouble, json_summary, json_object_line, json_policy,
-        json_trash, json_restored, json_emptied, json_member,
+        json_trash, json_restored, json_emptied, json_explain, json_member,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options};
 }

@@ -76,7 +76,30 @@ static const char *color_of(const char *action)
     return "\033[0m";
 }
 
-/* Columns: action, from -> to, size, reason, and last the path, which may hold anything. */
+static void put_names(struct output *out, const char *const *name, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            output_put(out, ",", 1);
+        output_name(out, name[i]);
+    }
+    if (n == 0)
+        output_str(out, "nobody");
+}
+
+/* Who has it and who will, where a policy has a say. */
+static void put_holders(struct output *out, const struct sos_action *a)
+{
+    if (a->befores + a->afters == 0)
+        return;
+    output_str(out, "[");
+    put_names(out, a->before, a->befores);
+    output_str(out, " => ");
+    put_names(out, a->after, a->afters);
+    output_str(out, "]  ");
+}
+
+/* Columns: action, from -> to, size, reason, holders, and last the path, which may hold anything. */
 static void put_item(struct reporter *r, const struct sos_action *a)
 {
     struct output *out = r->out;
@@ -91,6 +114,7 @@ static void put_item(struct reporter *r, const struct sos_action *a)
     output_str(out, " -> ");
     pad(out, output_name(out, a->to), r->width);
     output_printf(out, "  %10s  %-12s  ", num_bytes(size, sizeof size, a->bytes), a->reason);
+    put_holders(out, a);
     output_name(out, a->path);
     if (strcmp(a->action, "mkdir") == 0)
         output_put(out, "/", 1);
@@ -426,6 +450,40 @@ static void text_emptied(struct reporter *r, const char *group, const char *memb
     output_line(r->out);
 }
 
+static void put_rule(struct output *out, const char *key, const char *value, const char *source)
+{
+    output_printf(out, "  %s: %s", key, value);
+    pad(out, strlen(key) + strlen(value), 28);
+    output_str(out, "  ");
+    output_name(out, source ? source : "by default");
+    output_line(out);
+}
+
+static void text_explain(struct reporter *r, const struct sos_explanation *x)
+{
+    struct output *out = r->out;
+    char number[24] = "all";
+    if (!x->all)
+        snprintf(number, sizeof number, "%u", x->replicas);
+    output_str(out, "group ");
+    output_name(out, x->group);
+    output_printf(out, ": copies %u/%u: ", x->copies, x->wanted);
+    output_name(out, x->path);
+    output_line(out);
+    put_rule(out, "replication", x->allowed ? "allowed" : "disallowed", x->source[0]);
+    put_rule(out, "replicas", number, x->source[1]);
+    put_rule(out, "preferred", "", x->source[2]);
+    put_rule(out, "blocked", "", x->source[3]);
+    for (size_t i = 0; i < x->members; i++) {
+        const struct sos_explained_member *m = &x->member[i];
+        output_str(out, "  ");
+        pad(out, output_name(out, m->name), r->width);
+        output_printf(out, "  %-8s  %-15s  %s", m->has ? "has it" : "has not",
+                      m->should ? "should have it" : "should not", m->why);
+        output_line(out);
+    }
+}
+
 /* ---- status ---- */
 
 static void put_day(struct output *out, const char *what, const char *never, int64_t sec)
@@ -469,7 +527,7 @@ void report_text_init(struct reporter *r, struct output *out, const struct optio
 {
     static const struct reporter_ops ops = {
         text_begin, text_action, text_trouble, text_summary, text_object, text_policy,
-        text_trash, text_restored, text_emptied, text_member,
+        text_trash, text_restored, text_emptied, text_explain, text_member,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
 }

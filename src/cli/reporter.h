@@ -38,6 +38,7 @@ struct reporter_ops {
     void (*trash)(struct reporter *r, const struct sos_trash_item *item); /* what lies there */
     void (*restored)(struct reporter *r, const struct sos_trash_item *item);
     void (*emptied)(struct reporter *r, const char *group, const char *member, uint64_t items, uint64_t bytes);
+    void (*explain)(struct reporter *r, const struct sos_explanation *x);
     void (*member)(struct reporter *r, const struct sos_member *m);   /* what one of a group's stores has recorded */
 };
 

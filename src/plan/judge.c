@@ -111,20 +111,63 @@ static bool concerns(const struct judge *j, const struct merge_row *row)
     return !j->a.removes || j->a.removes(j->a.ctx, row);
 }
 
-static int add(struct judge *j, const struct verdict *v, enum plan_hang hang, struct err *e)
+static int add_step(struct judge *j, const struct verdict *v, uint64_t members, const struct plan_how *how, struct err *e)
+{
+    int rc = plan_add(j->a.plan, v, members, how, &j->step, e);
+    if (rc == 0 && j->step.targets > 0)
+        j->a.added(j->a.ctx, &j->step);
+    return rc;
+}
+
+/* Copies that nobody wants any more. */
+static int add_prunes(struct judge *j, const struct verdict *v, const struct allotment *a, const struct plan_how *as,
+                      struct err *e)
+{
+    struct verdict drop = *v;
+    struct plan_how how = *as;
+    how.phase = PLAN_PRUNE;
+    how.from = NULL;
+    how.keep = a->keep;
+    for (uint64_t left = a->drop; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        drop.need[i] = NEED_PRUNE;
+        drop.reason[i] = (uint8_t)allot_reason(j->a.group, a, i);
+    }
+    return add_step(j, &drop, a->drop, &how, e);
+}
+
+static bool is_placed(const struct judge *j, const struct verdict *v)
+{
+    bool object = v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK;
+    return j->a.group && !v->skip && !v->lost && object && !j->a.only_damaged;
+}
+
+/* The steps for a verdict, with as many copies as the policy asks for. */
+static int add_placed(struct judge *j, const struct merge_row *row, struct verdict *v, struct plan_how *how, struct err *e)
+{
+    struct allotment a;
+    if (!is_placed(j, v))
+        return add_step(j, v, place(v, j->a.members), how, e);
+    allot(j->a.group, row, v, &a);
+    if (j->a.allotted)
+        j->a.allotted(j->a.ctx, v, &a);
+    how->before = a.before;
+    how->after = a.after;
+    int rc = add_step(j, v, a.wanted, how, e);
+    return rc == 0 && a.drop ? add_prunes(j, v, &a, how, e) : rc;
+}
+
+static int add(struct judge *j, const struct merge_row *row, struct verdict *v, enum plan_hang hang, struct err *e)
 {
     if (j->a.lives && !v->skip && (v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK))
         j->a.lives(j->a.ctx, &v->winner);
     bool waits = v->losers && j->a.rules.conflict == PLAN_KEEP_BOTH;
-    struct plan_how how = {PLAN_ADD, hang, NULL};
+    struct plan_how how = {.phase = PLAN_ADD, .hang = hang};
     if (v->winner.kind == ENTRY_GONE && !v->skip)
         how.phase = PLAN_REMOVE;
     else if (waits || (hang == HANG_ON_DEATH && v->winner.kind != ENTRY_DIR))
         how.phase = PLAN_REPLACE;
-    int rc = plan_add(j->a.plan, v, place(v, j->a.members), &how, &j->step, e);
-    if (rc == 0 && j->step.targets > 0)
-        j->a.added(j->a.ctx, &j->step);
-    return rc;
+    return add_placed(j, row, v, &how, e);
 }
 
 static void keep_losers(struct judge *j, const struct merge_row *row, const struct verdict *v, struct kept *to)
@@ -158,7 +201,7 @@ static int judge_simply(struct judge *j, const struct merge_row *row, struct err
     if (stays(&v))
         mark_life(j);
     keep_losers(j, row, &v, &j->kept);
-    return concerns(j, row) ? add(j, &v, HANG_ON_NOTHING, e) : 0;
+    return concerns(j, row) ? add(j, row, &v, HANG_ON_NOTHING, e) : 0;
 }
 
 /* ---- branches ---- */
@@ -183,7 +226,7 @@ static int open_branch(struct judge *j, const struct merge_row *row, struct err 
         b->lost[life] = v[life].lost;
         keep_losers(j, row, &v[life], &b->kept[life]);
         if (named && !(j->a.removes && life))
-            rc = add(j, &v[life], life ? HANG_ON_LIFE : HANG_ON_DEATH, e);
+            rc = add(j, row, &v[life], life ? HANG_ON_LIFE : HANG_ON_DEATH, e);
     }
     return rc;
 }
@@ -242,13 +285,11 @@ int judge_end(struct judge *j, struct err *e)
         close_branch(j);
     kept_sort(&j->kept);
     for (size_t i = 0; rc == 0 && i < j->kept.n; i++) {
-        const struct plan_how how = {PLAN_KEEP, HANG_ON_NOTHING, j->kept.item[i].from};
+        struct plan_how how = {.phase = PLAN_KEEP, .from = j->kept.item[i].from};
         struct verdict v;
         if (kept_names_seen(&j->names, j->kept.item[i].path) || !kept_verdict(&j->kept, i, j->a.members, &v))
             continue;
-        rc = plan_add(j->a.plan, &v, place(&v, j->a.members), &how, &j->step, e);
-        if (rc == 0 && j->step.targets > 0)
-            j->a.added(j->a.ctx, &j->step);
+        rc = add_placed(j, NULL, &v, &how, e);
     }
     return rc;
 }

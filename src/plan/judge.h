@@ -5,6 +5,7 @@
 #ifndef PLAN_JUDGE_H
 #define PLAN_JUDGE_H
 
+#include "plan/allot.h"
 #include "plan/plan.h"
 
 struct judge_args {
@@ -12,7 +13,10 @@ struct judge_args {
     unsigned members;
     struct plan_rules rules;
     bool only_damaged; /* nothing but damaged copies is seen to */
+    struct allot_group *group; /* borrowed; NULL: every member holds every object */
     void *ctx;
+    /* Where a policy has a say: what it says of an object. NULL: nobody wants to know. */
+    void (*allotted)(void *ctx, const struct verdict *v, const struct allotment *a);
     /* A step is in the plan: its asks have their numbers. */
     void (*added)(void *ctx, const struct plan_step *step);
     /* An object with this content will be there, if not under this name then under another. NULL: nobody wants to know. */

@@ -28,6 +28,7 @@ struct plan {
     struct plan_log log[PLAN_PHASES];
     uint64_t gives[PLAN_MEMBERS_MAX]; /* bytes that each member is to read as a source */
     uint64_t asks[PLAN_MEMBERS_MAX];
+    uint64_t prunes;
     struct answers adopt[PLAN_MEMBERS_MAX], partial[PLAN_MEMBERS_MAX];
     uint64_t branches;
     struct answers life;              /* of branch number + 1 */
@@ -101,6 +102,8 @@ static enum plan_action action_for(const struct verdict *v, unsigned i)
 {
     if (v->need[i] == NEED_RECORD)
         return ACTION_RECORD;
+    if (v->need[i] == NEED_PRUNE)
+        return ACTION_PRUNE;
     if (v->need[i] == NEED_REMOVE)
         return v->row->at[i]->kind == ENTRY_DIR ? ACTION_RMDIR : ACTION_DELETE;
     if (v->reason[i] == REASON_CONFLICT)
@@ -126,8 +129,10 @@ static void take_targets(const struct verdict *v, uint64_t set, struct plan_step
             .content = v->need[i] == NEED_CONTENT && v->winner.kind != ENTRY_DIR,
             .basis = v->need[i] == NEED_CONTENT ? v->basis[i] : 0,
         };
-        if (v->need[i] == NEED_REMOVE) {
+        if (v->need[i] >= NEED_REMOVE) {
             t->object = v->row->at[i]->kind != ENTRY_DIR;
+            t->kind = (uint8_t)v->row->at[i]->kind;
+            t->size = v->row->at[i]->size;
             t->was = v->row->at[i]->digest;
         }
     }
@@ -178,7 +183,7 @@ static void count_step(struct plan_totals *t, const struct plan_step *s)
         const struct plan_target *to = &s->target[i];
         t->count[to->action]++;
         t->ops[to->member]++;
-        t->removes[to->member] += to->object;
+        t->removes[to->member] += to->need == NEED_REMOVE && to->object;
         t->bytes += to->content ? s->entry.size : 0;
     }
 }
@@ -189,6 +194,7 @@ static void add_totals(struct plan_totals *to, const struct plan_totals *t)
     to->objects += t->objects;
     to->bytes += t->bytes;
     to->lost += t->lost;
+    to->prunes += t->prunes;
     for (unsigned i = 0; i < ACTION_KINDS; i++)
         to->count[i] += t->count[i];
     for (unsigned i = 0; i < PLAN_MEMBERS_MAX; i++) {
@@ -222,10 +228,15 @@ int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, const str
     step->holders = v->holders;
     step->phase = how->phase;
     step->from = how->from;
+    step->keep = how->keep;
+    step->before = how->before;
+    step->after = how->after;
+    step->prune = 0;
     if (v->skip)
         return 0;
     struct plan_totals *t = counter(p, how);
-    t->objects += v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK;
+    bool again = how->keep != 0; /* the object has been counted with what else becomes of it */
+    t->objects += !again && (v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK);
     t->lost += v->lost;
     if (!v->lost)
         take_targets(v, wanted & v->present, step);
@@ -242,6 +253,10 @@ int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, const str
         return 0;
     entry_copy(&step->entry, &v->winner);
     count_step(t, step);
+    if (again) {
+        step->prune = p->prunes++;
+        t->prunes++;
+    }
     number_asks(p, step);
     struct plan_hook hook = {how->hang == HANG_ON_NOTHING ? 0 : p->open[p->opens - 1]->branch,
                              how->hang == HANG_ON_LIFE};
@@ -450,6 +465,7 @@ const char *plan_action_name(enum plan_action a)
     case ACTION_CONFLICT: return "conflict";
     case ACTION_RMDIR: return "rmdir";
     case ACTION_DELETE: return "delete";
+    case ACTION_PRUNE: return "prune";
     case ACTION_KINDS: break;
     }
     return "unknown";

@@ -21,6 +21,7 @@ enum plan_action {
     ACTION_CONFLICT, /* content is replaced, the member's own version goes to the trash */
     ACTION_RMDIR,    /* a directory goes */
     ACTION_DELETE,   /* the object goes to the trash */
+    ACTION_PRUNE,    /* so does a copy that is not wanted any more; others hold it */
     ACTION_KINDS
 };
 
@@ -29,6 +30,7 @@ enum plan_phase {
     PLAN_KEEP,    /* versions that lost a conflict, under names of their own */
     PLAN_REMOVE,  /* what was deleted */
     PLAN_REPLACE, /* what had to wait for one of these: in the place of a directory, or of a version that was kept */
+    PLAN_PRUNE,   /* copies that nobody wants any more */
     PLAN_PHASES
 };
 
@@ -40,7 +42,9 @@ struct plan_target {
     bool content;    /* content has to come from somewhere (NEED_CONTENT on a file or symlink) */
     uint8_t basis;   /* what it has here may serve as basis of a delta; targets with the same number have the same content. 0: nothing */
     uint64_t ask;    /* its number among the member's asks */
-    bool object;     /* NEED_REMOVE: a file or symlink is taken away, */
+    bool object;     /* NEED_REMOVE, NEED_PRUNE: a file or symlink is taken away, */
+    uint8_t kind;    /* of this enum entry_kind, */
+    uint64_t size;   /* so large, */
     struct digest was; /* with this content */
 };
 
@@ -50,6 +54,9 @@ struct plan_step {
     enum plan_phase phase;
     const char *from;     /* where sources have the content, NUL-terminated, borrowed; NULL: at the entry's own path */
     uint64_t holders;     /* who could give the content */
+    uint64_t keep;        /* who must be known to hold it before anything is pruned */
+    uint64_t prune;       /* number of a step that prunes, from 0 */
+    uint64_t before, after; /* where a policy has a say: who has it and who will, numbered as in the group. Both 0: it has none */
     unsigned source;      /* who is to give it; PLAN_NOBODY when nobody has to */
     unsigned targets;
     struct plan_target target[PLAN_MEMBERS_MAX]; /* by rising member */
@@ -61,7 +68,8 @@ struct plan_totals {
     uint64_t count[ACTION_KINDS];          /* actions, one for each target (not counting adoptions that are found later) */
     uint64_t bytes;                        /* content that targets lack */
     uint64_t ops[PLAN_MEMBERS_MAX];        /* operations for each member */
-    uint64_t removes[PLAN_MEMBERS_MAX];    /* of these, files and symlinks that are taken away */
+    uint64_t removes[PLAN_MEMBERS_MAX];    /* of these, files and symlinks that are deleted */
+    uint64_t prunes;                       /* steps that prune */
     uint64_t lost;                         /* objects with only damaged copies */
 };
 
@@ -77,7 +85,8 @@ enum plan_hang { HANG_ON_NOTHING, HANG_ON_LIFE, HANG_ON_DEATH };
 struct plan_how {
     enum plan_phase phase;
     enum plan_hang hang; /* other than ON_NOTHING: on what the branch that was opened last will be settled to */
-    const char *from;    /* as in a step */
+    const char *from;    /* as in a step, and so the rest */
+    uint64_t keep, before, after;
 };
 
 /* Turns a verdict into a step (source: the holder with the least to give so far) and appends it if it changes anything. */
@@ -110,6 +119,6 @@ bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index);
 /* Or been answered "a part of it"? */
 bool plan_cursor_partial(const struct plan_cursor *c, unsigned target_index);
 
-const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict", "rmdir", "delete" */
+const char *plan_action_name(enum plan_action a); /* "record", "mkdir", "copy", "update", "adopt", "conflict", "rmdir", "delete", "prune" */
 
 #endif

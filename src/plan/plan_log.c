@@ -14,11 +14,11 @@
 
 /*
  * A step as it is kept: u32 length of what follows; the entry; varint of branch << 1 | life; string of where its content
- * is, or an empty one; varint of holders; u8 source; u8 number of targets; for each target u8 member, u8 need |
- * content << 7, u8 action, u8 reason, u8 basis, and the varint of its ask, or where something is removed u8 whether that
- * is an object and its digest.
+ * is, or an empty one; varints of holders, keep, prune, before, after; u8 source; u8 number of targets; for each target u8 member, u8 need |
+ * content << 7, u8 action, u8 reason, u8 basis, and the varint of its ask, or where something is taken away u8 whether that
+ * is an object, u8 kind, varint of size, and digest.
  */
-#define STEP_MAX (2 * PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 24 + 512)
+#define STEP_MAX (2 * PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 36 + 512)
 #define STEP_HEAD 4u
 #define CONTENT_BIT 128u
 
@@ -56,8 +56,10 @@ static void put_target(struct buf *out, const struct plan_target *t)
     buf_u8(out, t->action);
     buf_u8(out, t->reason);
     buf_u8(out, t->basis);
-    if (t->need == NEED_REMOVE) {
+    if (t->need >= NEED_REMOVE) {
         buf_u8(out, t->object);
+        buf_u8(out, t->kind);
+        buf_varint(out, t->size);
         buf_put(out, t->was.b, sizeof t->was.b);
     } else {
         buf_varint(out, t->ask);
@@ -72,6 +74,10 @@ static void put_step(struct buf *out, const struct plan_step *s, const struct pl
     buf_varint(out, hook->branch << 1 | hook->life);
     buf_str(out, s->from ? s->from : "", s->from ? strlen(s->from) : 0);
     buf_varint(out, s->holders);
+    buf_varint(out, s->keep);
+    buf_varint(out, s->prune);
+    buf_varint(out, s->before);
+    buf_varint(out, s->after);
     buf_u8(out, (uint8_t)s->source);
     buf_u8(out, (uint8_t)s->targets);
     for (unsigned i = 0; i < s->targets; i++)
@@ -151,15 +157,17 @@ static bool get_target(struct rd *in, unsigned members, struct plan_target *t)
     t->basis = rd_u8(in);
     t->object = false;
     t->ask = 0;
-    if (t->need == NEED_REMOVE) {
+    if (t->need >= NEED_REMOVE) {
         t->object = rd_u8(in);
+        t->kind = rd_u8(in);
+        t->size = rd_varint(in);
         const uint8_t *was = rd_bytes(in, sizeof t->was.b);
         if (was)
             memcpy(t->was.b, was, sizeof t->was.b);
     } else {
         t->ask = rd_varint(in);
     }
-    return t->member < members && t->need <= NEED_REMOVE && t->action < ACTION_KINDS;
+    return t->member < members && t->need <= NEED_PRUNE && t->action < ACTION_KINDS;
 }
 
 static bool get_rest(struct rd *in, struct plan_log_reader *r, struct plan_hook *hook)
@@ -174,6 +182,10 @@ static bool get_rest(struct rd *in, struct plan_log_reader *r, struct plan_hook 
         memcpy(r->from, from, n);
     r->from[n] = '\0';
     s->holders = rd_varint(in);
+    s->keep = rd_varint(in);
+    s->prune = rd_varint(in);
+    s->before = rd_varint(in);
+    s->after = rd_varint(in);
     s->source = rd_u8(in);
     s->targets = rd_u8(in);
     if (s->targets > r->members)

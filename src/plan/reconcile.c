@@ -277,6 +277,9 @@ const char *plan_reason_text(enum plan_reason r)
     case REASON_DAMAGED: return "damaged";
     case REASON_DELETED: return "deleted";
     case REASON_EDITED: return "edit wins over deletion";
+    case REASON_SURPLUS: return "more copies than asked for";
+    case REASON_BLOCKED: return "blocked";
+    case REASON_DISALLOWED: return "replication disallowed";
     case REASON_KEPT: return "kept";
     }
     return "unknown";

@@ -35,7 +35,7 @@ struct plan_rules {
     unsigned winner; /* PLAN_MEMBER: whose version wins; PLAN_NOBODY: he takes no part */
 };
 
-enum plan_need { NEED_NOTHING, NEED_RECORD, NEED_META, NEED_CONTENT, NEED_REMOVE };
+enum plan_need { NEED_NOTHING, NEED_RECORD, NEED_META, NEED_CONTENT, NEED_REMOVE, NEED_PRUNE };
 
 enum plan_reason {
     REASON_NONE,
@@ -47,6 +47,9 @@ enum plan_reason {
     REASON_DAMAGED,  /* its copy is damaged */
     REASON_DELETED,  /* the object was deleted elsewhere */
     REASON_EDITED,   /* it deleted what was edited elsewhere meanwhile */
+    REASON_SURPLUS,  /* there are more copies than asked for */
+    REASON_BLOCKED,  /* the member is blocked */
+    REASON_DISALLOWED, /* replication is not allowed */
     REASON_KEPT,     /* the version that lost a conflict, under a name of its own */
 };
 

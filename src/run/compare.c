@@ -338,6 +338,7 @@ static struct judge *new_judge(struct run *r)
     struct judge_args a = {
         .plan = r->plan, .members = r->parts, .only_damaged = damage_scrubs(r), .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
         .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
+        .group = r->allot, .allotted = placing_take,
         .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
         .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
     };
@@ -438,6 +439,9 @@ static void new_plan(struct run *r)
     if (r->plan)
         plan_free(r->plan);
     r->plan = plan_new(r->parts, tmp && *tmp ? tmp : "/tmp");
+    free(r->allot);
+    r->allot = placing_asked(r) && r->parts ? placing_new(r) : NULL;
+    r->placed = (struct placed){0};
 }
 
 /* A plan of what all have now; members that fall away meanwhile are left out. */
@@ -445,7 +449,7 @@ static int make_plan(struct run *r, struct err *e)
 {
     for (;;) {
         new_plan(r);
-        r->in_step = r->parts > 0 && all_equal(r) && !damage_known(r);
+        r->in_step = r->parts > 0 && !r->allot && all_equal(r) && !damage_known(r);
         int rc = r->parts < 2 || (r->in_step && !r->options->removes) ? 0 : attempt(r, e);
         if (rc <= 0)
             return rc < 0 ? rc : plan_end(r->plan, e);

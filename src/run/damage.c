@@ -14,7 +14,8 @@ struct suspect {
     struct suspect *next;
     const char *target; /* name of the member */
     bool own;           /* the target may have taken it from its own store, and has looked at that itself */
-    char *path, *text;
+    char *path, *text;  /* NULL for a copy that is to be confirmed before another one is removed: */
+    uint64_t prune;
 };
 
 bool damage_scrubs(const struct run *r)
@@ -38,18 +39,29 @@ bool damage_known(const struct run *r)
     return false;
 }
 
+static void enqueue(struct peer *p, const struct suspect *x)
+{
+    struct suspect **at = &p->suspect, *copy = mem_alloc(sizeof *copy);
+    *copy = *x;
+    while (*at)
+        at = &(*at)->next;
+    *at = copy;
+}
+
+void damage_confirm(struct peer *p, const struct plan_step *s)
+{
+    enqueue(p, &(struct suspect){.prune = s->prune});
+    message_put_send(&p->out, MSG_CHECK, 0, &s->entry);
+}
+
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text)
 {
     struct run *r = target->run;
     struct peer *source = s->source == PLAN_NOBODY ? NULL : r->part[s->source];
     if (!source || !peer_lives(source))
         return false;
-    struct suspect *x = mem_alloc(sizeof *x);
-    *x = (struct suspect){NULL, target->member->name, own, mem_strdup(s->entry.path), mem_strdup(text)};
-    struct suspect **at = &source->suspect;
-    while (*at)
-        at = &(*at)->next;
-    *at = x;
+    enqueue(source, &(struct suspect){.target = target->member->name, .own = own, .path = mem_strdup(s->entry.path),
+                                      .text = mem_strdup(text)});
     message_put_send(&source->out, MSG_CHECK, 0, &s->entry);
     return true;
 }
@@ -80,6 +92,12 @@ int damage_checked(struct peer *p, struct frame *f, struct err *e)
         return rc;
     if (!p->suspect || found > STORE_CHECK_CHANGED)
         return err_set(e, ERR_PROTO, "what it found of an object that it was not asked about");
+    if (!p->suspect->path) {
+        prune_answer(r, p->suspect->prune, found == STORE_CHECK_GOOD);
+        r->found_damage |= found == STORE_CHECK_DAMAGED && r->damage_tries < r->group->members;
+        drop_suspect(p);
+        return 0;
+    }
     bool better = found == STORE_CHECK_DAMAGED || p->suspect->own;
     if (better && r->damage_tries < r->group->members)
         r->found_damage = true;
@@ -95,7 +113,8 @@ void damage_end(struct run *r)
 {
     for (size_t i = 0; i < r->peers; i++)
         while (r->peer[i].suspect) {
-            tell_suspect(r, r->peer[i].suspect);
+            if (r->peer[i].suspect->path)
+                tell_suspect(r, r->peer[i].suspect);
             drop_suspect(&r->peer[i]);
         }
 }

@@ -113,7 +113,7 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
     uint64_t *const counter[ACTION_KINDS] = {
         [ACTION_COPY] = &r->summary.copied,   [ACTION_UPDATE] = &r->summary.updated,
         [ACTION_ADOPT] = &r->summary.adopted, [ACTION_CONFLICT] = &r->summary.conflicts,
-        [ACTION_DELETE] = &r->summary.deleted,
+        [ACTION_DELETE] = &r->summary.deleted, [ACTION_PRUNE] = &r->summary.pruned,
     };
     if (counter[t->action]) {
         ++*(t->reason == REASON_DAMAGED ? &r->summary.healed : counter[t->action]);
@@ -127,10 +127,19 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
     }
 }
 
+static size_t names_of(const struct run *r, uint64_t members, const char **name)
+{
+    size_t n = 0;
+    for (; members; members &= members - 1)
+        name[n++] = r->peer[__builtin_ctzll(members)].member->name;
+    return n;
+}
+
 static void tell(struct run *r, const struct plan_target *t, bool adopts)
 {
+    const char *before[PLAN_MEMBERS_MAX], *after[PLAN_MEMBERS_MAX];
     const struct entry *entry = &r->report_step->entry;
-    if (t->action == ACTION_RECORD)
+    if (t->action == ACTION_RECORD || r->options->explain)
         return;
     count(r, t, adopts);
     struct sos_action a = {
@@ -141,6 +150,8 @@ static void tell(struct run *r, const struct plan_target *t, bool adopts)
         .to = r->part[t->member]->member->name,
         .bytes = t->content ? entry->size : 0,
         .reason = plan_reason_text((enum plan_reason)t->reason),
+        .before = before, .after = after,
+        .befores = names_of(r, r->report_step->before, before), .afters = names_of(r, r->report_step->after, after),
     };
     if (r->callbacks->action)
         r->callbacks->action(r->callbacks->ctx, &a);
@@ -192,6 +203,14 @@ static bool settled(const struct run *r, const struct peer *p, uint64_t op)
     return r->options->dry_run || op <= p->done || !peer_lives(p);
 }
 
+/* Nothing was asked of the member. */
+static void not_pruned(struct run *r, const struct peer *p, const char *path)
+{
+    report_trouble(r, p->member->name, path, true, "its copy is to go, but stays: those that were to go on holding the "
+                                                   "object could not confirm that they do");
+    report_status(r, SOS_COPIES);
+}
+
 static bool step_done(struct run *r)
 {
     const struct plan_step *s = r->report_step;
@@ -199,6 +218,12 @@ static bool step_done(struct run *r)
         const struct plan_target *t = &s->target[r->report_target];
         struct peer *p = r->part[t->member];
         uint64_t op = r->reported[t->member] + 1;
+        if (s->phase == PLAN_PRUNE && !r->options->dry_run && (r->stage < PLAN_PRUNE || !prune_known(r, s)))
+            return false;
+        if (s->phase == PLAN_PRUNE && prune_refused(r, s)) {
+            not_pruned(r, p, s->entry.path);
+            continue;
+        }
         if (!settled(r, p, op))
             return false;
         r->reported[t->member] = op;

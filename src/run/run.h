@@ -9,6 +9,7 @@
 #include "group/policy.h"
 #include "link/link.h"
 #include "object/manifest_diff.h"
+#include "plan/allot.h"
 #include "plan/plan.h"
 #include "run/cache.h"
 #include "store/store.h"
@@ -157,6 +158,14 @@ struct run {
     unsigned report_target;
     uint64_t reported[PLAN_MEMBERS_MAX]; /* operations that the report has passed */
     bool report_ended;
+    struct allot_group *allot; /* while a plan is made in a group with a policy; else NULL */
+    struct placed {            /* what the plan could not make good, in objects */
+        uint64_t under, waiting, blocked;
+        char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
+    } placed;
+    bool explained;            /* options->explain was found */
+    uint64_t full;             /* members, numbered as in the group, that had no room after all */
+    struct prune *prune;       /* NULL: nothing is to be pruned */
     unsigned stage;            /* enum plan_phase: the one that is being carried out */
     bool blocked, waited;      /* by another run's lock, in this try; in an earlier one */
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
@@ -264,6 +273,22 @@ void limit_see(struct limit *l, const struct entry *stays);
 int limit_enforce(struct run *r, const struct limit *l, struct err *e);
 void limit_free(struct limit *l);
 
+/* ---- placing.c: policies ---- */
+
+bool placing_asked(const struct run *r); /* is not every member to hold every object? */
+struct allot_group *placing_new(struct run *r); /* for the members that take part now; the caller frees */
+void placing_take(void *ctx, const struct verdict *v, const struct allotment *a); /* counts; ctx: the run */
+void placing_tell(struct run *r);
+
+/* ---- prune.c ---- */
+
+void prune_begin(struct run *r); /* with a new plan */
+void prune_free(struct run *r);
+int prune_advance(struct run *r, struct err *e); /* asks about as many as may be under way */
+void prune_answer(struct run *r, uint64_t prune, bool holds); /* one of those who were asked */
+bool prune_known(const struct run *r, const struct plan_step *s); /* have all answered? */
+bool prune_refused(const struct run *r, const struct plan_step *s); /* somebody could not confirm it: nothing is removed */
+
 /* ---- transfer.c ---- */
 
 int transfer_run(struct run *r, struct err *e);
@@ -282,6 +307,7 @@ bool damage_known(const struct run *r);    /* a part's manifest has damaged obje
  * told when it has answered, unless another attempt is to come. False: it cannot be asked.
  */
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text);
+void damage_confirm(struct peer *p, const struct plan_step *s); /* asks whether it holds what others are to give up */
 int damage_checked(struct peer *p, struct frame *f, struct err *e);
 void damage_end(struct run *r);            /* tells what was not answered */
 

@@ -181,6 +181,9 @@ void run_release(struct run *r, bool patient)
     if (r->plan)
         plan_free(r->plan);
     r->plan = NULL;
+    free(r->allot);
+    r->allot = NULL;
+    prune_free(r);
     r->damage_tries += r->found_damage;
     r->lost_source = r->moved = r->found_damage = false;
 }
@@ -305,6 +308,7 @@ enum sos_status run_group(struct run *r)
     }
     if (r->summary.damaged > r->summary.healed)
         report_status(r, SOS_PARTIAL);
+    placing_tell(r);
     r->summary.seconds = (double)(clock_mono_ms() - r->started) / 1000;
     if (r->callbacks->summary)
         r->callbacks->summary(r->callbacks->ctx, &r->summary);

@@ -228,7 +228,7 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
 {
     static const uint8_t how[] = {
         [NEED_RECORD] = STORE_RECORD, [NEED_META] = STORE_META, [NEED_CONTENT] = STORE_CONTENT,
-        [NEED_REMOVE] = STORE_REMOVE,
+        [NEED_REMOVE] = STORE_REMOVE, [NEED_PRUNE] = STORE_PRUNE,
     };
     struct stream by[PLAN_MEMBERS_MAX];
     static const uint8_t why[] = {
@@ -240,6 +240,12 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
                               .why = t->reason < sizeof why ? why[t->reason] : STORE_WHY_OVERWRITTEN};
     entry_copy(&m.entry, &s->entry);
     m.entry.flags = 0;
+    if (t->need == NEED_PRUNE) { /* it may have an older version, which nobody has brought up to date */
+        m.entry.kind = (enum entry_kind)t->kind;
+        m.entry.size = t->size;
+        m.entry.digest = t->was;
+        m.entry.mode = t->kind == ENTRY_LINK ? ENTRY_MODE_MAX : m.entry.mode;
+    }
     if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t))) {
         m.from = STORE_FROM_SELF;
     } else if (t->content && streams(p->run, p->cursor, s, index)) {
@@ -266,6 +272,11 @@ static int next_step(struct peer *p, struct err *e)
     return !p->held;
 }
 
+static bool prunes_in_vain(const struct run *r, const struct plan_step *s)
+{
+    return s->phase == PLAN_PRUNE && prune_refused(r, s);
+}
+
 /* Gives a target as many operations as it may have under way. 0 or an error. */
 static int fill_target(struct peer *p, struct err *e)
 {
@@ -275,8 +286,10 @@ static int fill_target(struct peer *p, struct err *e)
             return rc;
         if (rc == 0)
             break;
+        if (p->step->phase == PLAN_PRUNE && !prune_known(p->run, p->step))
+            break;
         for (unsigned i = 0; i < p->step->targets; i++)
-            if (p->step->target[i].member == p->part)
+            if (p->step->target[i].member == p->part && !prunes_in_vain(p->run, p->step))
                 send_op(p, p->step, &p->step->target[i], i);
         p->step = NULL;
         p->step_no++;
@@ -416,6 +429,7 @@ static int carry_out_stage(struct run *r, struct err *e)
 {
     int rc = 0;
     while (rc == 0 && !stage_finished(r)) {
+        rc = prune_advance(r, e);
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
             rc = fill_target(r->part[i], e);
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
@@ -455,6 +469,7 @@ int transfer_run(struct run *r, struct err *e)
         return 0; /* what was found is in the manifests, and has been told */
     if (!r->options->dry_run && plan_totals(r->plan)->steps > 0) {
         lend_roots(r);
+        prune_begin(r);
         r->stage = PLAN_ADD;
         for (unsigned i = 0; i < r->parts; i++) {
             r->part[i]->cursor = plan_cursor_new(r->plan);

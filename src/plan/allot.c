@@ -1,0 +1,119 @@
+#include "plan/allot.h"
+
+static uint64_t bit(unsigned i)
+{
+    return UINT64_C(1) << i;
+}
+
+static uint64_t to_group(const struct allot_group *g, uint64_t parts)
+{
+    uint64_t out = 0;
+    for (; parts; parts &= parts - 1)
+        out |= bit(g->number[__builtin_ctzll(parts)]);
+    return out;
+}
+
+static uint64_t to_parts(const struct allot_group *g, uint64_t members)
+{
+    uint64_t out = 0;
+    for (; members; members &= members - 1) {
+        unsigned part = g->part[__builtin_ctzll(members)];
+        out |= part == PLAN_NOBODY ? 0 : bit(part);
+    }
+    return out;
+}
+
+/* Members that are away, and are said to have it. */
+static uint64_t believed(const struct allot_group *g, const struct holders *said)
+{
+    uint64_t out = 0;
+    for (uint64_t left = said->n ? g->believed : 0; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        if (!uuid_none(&g->id[i]) && holders_have(said, &g->id[i]))
+            out |= bit(i);
+    }
+    return out;
+}
+
+static unsigned member_of(const struct allot_group *g, const struct uuid *id)
+{
+    for (unsigned i = 0; i < g->world.members; i++)
+        if (!uuid_none(id) && uuid_same(&g->id[i], id))
+            return i;
+    return PLACE_NOBODY;
+}
+
+static uint64_t damaged_parts(const struct merge_row *row, const struct verdict *v)
+{
+    uint64_t out = 0;
+    for (uint64_t left = row ? v->had & v->present : 0; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        out |= row->at[i]->flags & ENTRY_DAMAGED ? bit(i) : 0;
+    }
+    return out;
+}
+
+/* Whoever cannot say what he has now keeps it, and it counts for as much as what is away. */
+static uint64_t silent_parts(const struct merge_row *row, const struct verdict *v)
+{
+    return row ? v->had & ~v->present : 0;
+}
+
+static void take_room(struct allot_group *g, uint64_t members, uint64_t size)
+{
+    for (; members; members &= members - 1) {
+        uint64_t *room = &g->world.room[__builtin_ctzll(members)];
+        if (*room != UINT64_MAX)
+            *room -= size < *room ? size : *room;
+    }
+}
+
+/* Who will hold it when this is done. What was known of members that are neither here nor believed is forgotten. */
+static void record_holders(const struct allot_group *g, const struct merge_row *row, struct verdict *v,
+                           const struct allotment *a)
+{
+    struct holders *h = &v->winner.holders;
+    h->n = 0;
+    for (uint64_t left = a->after; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        if (!uuid_none(&g->id[i]))
+            holders_add(h, &g->id[i]);
+    }
+    for (uint64_t left = row ? a->wanted & v->holders : 0; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        const struct entry *at = row->at[i];
+        if (v->need[i] == NEED_NOTHING && (!holders_same(&at->holders, h) || !uuid_same(&at->origin, &v->winner.origin)))
+            v->need[i] = NEED_RECORD;
+    }
+}
+
+void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out)
+{
+    uint64_t damaged = damaged_parts(row, v), silent = to_group(g, silent_parts(row, v));
+    uint64_t have = row ? v->had & v->present & ~damaged : v->holders; /* an older version will be brought up to date */
+    uint64_t away = g->world.away;
+    out->policy = policy_of(g->policy, v->winner.path, v->winner.path_len, v->winner.first_seen);
+    out->before = to_group(g, have) | silent | believed(g, &v->winner.holders);
+    struct place_object o = {
+        .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size, .holders = out->before,
+        .damaged = to_group(g, damaged), .origin = member_of(g, &v->winner.origin), .policy = out->policy,
+    };
+    g->world.away |= silent;
+    place_object(&g->world, &o, &out->place);
+    g->world.away = away;
+    take_room(g, out->place.add, o.size);
+    out->after = (out->before | out->place.add) & ~out->place.drop;
+    out->wanted = to_parts(g, out->place.wanted);
+    out->drop = to_parts(g, out->place.drop);
+    out->keep = to_parts(g, out->place.keep);
+    if (out->place.origin != PLACE_NOBODY && !uuid_none(&g->id[out->place.origin]))
+        v->winner.origin = g->id[out->place.origin];
+    record_holders(g, row, v, out);
+}
+
+enum plan_reason allot_reason(const struct allot_group *g, const struct allotment *a, unsigned part)
+{
+    if (a->policy->blocked >> g->number[part] & 1)
+        return REASON_BLOCKED;
+    return a->policy->allowed ? REASON_SURPLUS : REASON_DISALLOWED;
+}

@@ -1,0 +1,38 @@
+/*
+ * Who of those that take part is to hold an object, by the group's policy: from a verdict to targets of a plan. place.h
+ * knows the rule; here it is told who has what, and members that take part are found again among all of the group.
+ */
+#ifndef PLAN_ALLOT_H
+#define PLAN_ALLOT_H
+
+#include "group/policy.h"
+#include "plan/place.h"
+
+/* The group, as the run found it. Members are numbered as in the group; those that take part have a number in the plan, too. */
+struct allot_group {
+    struct group_policy *policy;
+    struct place_world world;         /* its rooms shrink as copies are planned */
+    struct uuid id[PLAN_MEMBERS_MAX]; /* of their stores; none: not known */
+    uint64_t believed;                /* of those that are away: their copies still count */
+    uint8_t part[PLAN_MEMBERS_MAX];   /* number in the plan; PLAN_NOBODY: takes no part */
+    uint8_t number[PLAN_MEMBERS_MAX]; /* and back */
+};
+
+struct allotment {
+    const struct policy_object *policy;
+    struct place_result place;        /* as all that is not said otherwise, numbered as in the group */
+    uint64_t before, after;           /* who has it, and who will */
+    uint64_t wanted, drop, keep;      /* numbered as in the plan: who is to get it or to stay up to date; who is to give it
+                                         up, when all of keep are known to hold it */
+};
+
+/*
+ * For a file or symlink that is there (not v->skip or v->lost). Brings the verdict's origin and holders up to date, and
+ * asks for records where only these are new. row may be NULL: nobody has anything else at the path.
+ */
+void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out);
+
+/* Why this member, numbered as in the plan, is to give up its copy. */
+enum plan_reason allot_reason(const struct allot_group *g, const struct allotment *a, unsigned part);
+
+#endif
