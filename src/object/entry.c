@@ -3,13 +3,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+void holders_copy(struct holders *to, const struct holders *from)
+{
+    to->n = from->n;
+    memmove(to->who, from->who, from->n * sizeof from->who[0]);
+}
+
 void entry_copy(struct entry *to, const struct entry *from)
 {
     if (to == from)
         return;
     memcpy(to, from, offsetof(struct entry, holders));
-    to->holders.n = from->holders.n;
-    memcpy(to->holders.who, from->holders.who, from->holders.n * sizeof from->holders.who[0]);
+    holders_copy(&to->holders, &from->holders);
     version_copy(&to->version, &from->version);
 }
 
@@ -115,10 +120,12 @@ int holders_add(struct holders *h, const struct uuid *who)
 
 bool holders_valid(const struct holders *h)
 {
+    if (h->n > VERSION_MEMBERS_MAX)
+        return false;
     for (uint32_t i = 0; i < h->n; i++)
         if (uuid_none(&h->who[i]) || (i > 0 && uuid_cmp(&h->who[i - 1], &h->who[i]) >= 0))
             return false;
-    return h->n <= VERSION_MEMBERS_MAX;
+    return true;
 }
 
 bool holders_same(const struct holders *a, const struct holders *b)

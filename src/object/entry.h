@@ -81,6 +81,7 @@ bool entry_same_meta(const struct entry *a, const struct entry *b);
 /* Same version, origin and first_seen. */
 bool entry_same_record(const struct entry *a, const struct entry *b);
 
+void holders_copy(struct holders *to, const struct holders *from); /* only what is used */
 bool holders_have(const struct holders *h, const struct uuid *who);
 /* 0, or -1 when the set is full. */
 int holders_add(struct holders *h, const struct uuid *who);

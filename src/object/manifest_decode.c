@@ -10,7 +10,8 @@
  * before" costs nothing. Until a decoded entry replaces it, it is the entry before.
  */
 struct manifest_decoder {
-    struct entry e;                 /* the last entry; its path is our own */
+    struct entry e;                 /* the last entry; its path is our own. Its holders.who stay where holders.n is 0 */
+    uint32_t holders;               /* so many of them were said last in this block */
     char path[PATH_LEN_MAX + 1];
     struct manifest_last last;      /* the same entry, as its successor has to know it */
     struct rd shared, places;
@@ -76,7 +77,7 @@ int manifest_decoder_block(struct manifest_decoder *d, const void *shared, size_
     d->times.n = 0;
     d->times.last = 0;
     d->first = true;
-    d->members = 0;
+    d->members = d->holders = 0;
     if (d->whole)
         digest_add(d->digest, shared, shared_len);
     return 0;
@@ -170,6 +171,28 @@ static int get_origin(struct manifest_decoder *d, struct err *err)
     return 0;
 }
 
+/* Those of the entry: none, those that were said last, or these, which are others. */
+static int get_holders(struct manifest_decoder *d, uint64_t bits, struct err *err)
+{
+    struct holders *h = &d->e.holders;
+    h->n = bits & BIT_SAME_HOLDERS ? d->holders : 0;
+    if (!(bits & BIT_HOLDERS))
+        return bits & BIT_SAME_HOLDERS && h->n == 0 ? err_set(err, ERR_FORMAT, "holders that were never said") : 0;
+    uint64_t n = manifest_varint(&d->shared);
+    if (bits & BIT_SAME_HOLDERS || n == 0 || n > VERSION_MEMBERS_MAX)
+        return err_set(err, ERR_FORMAT, "%" PRIu64 " holders", n);
+    bool again = n == d->holders;
+    for (; h->n < n; h->n++) {
+        struct uuid who = get_member(d);
+        again = again && uuid_same(&who, &h->who[h->n]);
+        h->who[h->n] = who;
+    }
+    d->holders = h->n;
+    if (d->shared.bad || !holders_valid(h))
+        return err_set(err, ERR_FORMAT, SAYS_HOLDERS);
+    return again ? err_set(err, ERR_FORMAT, "holders are said again") : 0;
+}
+
 static int get_shared(struct manifest_decoder *d, struct err *err)
 {
     uint64_t bits = manifest_varint(&d->shared);
@@ -177,7 +200,7 @@ static int get_shared(struct manifest_decoder *d, struct err *err)
     int rc;
     if (d->first && same)
         return err_set(err, ERR_FORMAT, "first entry of a block repeats what it cannot know");
-    if ((rc = manifest_take_bits(bits & ~(uint64_t)BITS_SAME, &d->e, err)) < 0 ||
+    if ((rc = manifest_take_bits(bits & ~(uint64_t)(BITS_SAME | BIT_HOLDERS), &d->e, err)) < 0 ||
         (rc = get_path(d, d->e.kind, err)) < 0)
         return rc;
     if (!(same & BIT_SAME_MODE) && (rc = get_mode(d, err)) < 0)
@@ -186,6 +209,8 @@ static int get_shared(struct manifest_decoder *d, struct err *err)
     if (!(same & BIT_SAME_VERSION) && (rc = get_version(d, err)) < 0)
         return rc;
     if (!(same & BIT_SAME_ORIGIN) && (rc = get_origin(d, err)) < 0)
+        return rc;
+    if ((rc = get_holders(d, bits, err)) < 0)
         return rc;
     return d->shared.bad ? err_set(err, ERR_FORMAT, "entry is cut short or malformed") : 0;
 }

@@ -20,7 +20,8 @@ static int order(const struct entry *a, const struct entry *b)
 static bool alike(const struct entry *a, const struct entry *b)
 {
     return a->kind == b->kind && a->flags == b->flags && a->size == b->size &&
-           digest_same(&a->digest, &b->digest) && entry_same_meta(a, b) && entry_same_record(a, b);
+           digest_same(&a->digest, &b->digest) && entry_same_meta(a, b) && entry_same_record(a, b) &&
+           holders_same(&a->holders, &b->holders);
 }
 
 /* ---- making it ---- */

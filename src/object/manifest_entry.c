@@ -98,7 +98,7 @@ void manifest_get_content(struct rd *in, struct entry *e)
 
 void manifest_put_entry(struct buf *out, const struct entry *e)
 {
-    manifest_put_varint(out, manifest_bits(e));
+    manifest_put_varint(out, manifest_bits(e) | (e->holders.n ? BIT_HOLDERS : 0u));
     buf_str(out, e->path, e->path_len);
     manifest_put_varint(out, e->mode);
     manifest_put_content(out, e);
@@ -109,6 +109,10 @@ void manifest_put_entry(struct buf *out, const struct entry *e)
     }
     buf_put(out, e->origin.b, sizeof(struct uuid));
     manifest_put_svarint(out, e->first_seen);
+    if (e->holders.n == 0)
+        return;
+    manifest_put_varint(out, e->holders.n);
+    buf_put(out, e->holders.who, e->holders.n * sizeof e->holders.who[0]);
 }
 
 static void get_version(struct rd *in, struct version *v)
@@ -123,10 +127,22 @@ static void get_version(struct rd *in, struct version *v)
     }
 }
 
+/* There is at least one where they are said at all. */
+static void get_holders(struct rd *in, struct holders *h)
+{
+    uint64_t n = manifest_varint(in);
+    if (n == 0 || n > VERSION_MEMBERS_MAX)
+        in->bad = true;
+    for (; !in->bad && h->n < n; h->n++)
+        h->who[h->n] = manifest_get_uuid(in);
+}
+
 static int get_entry(struct rd *in, char *path, struct entry *e, struct err *err)
 {
-    memset(e, 0, offsetof(struct entry, version));
-    int rc = manifest_take_bits(manifest_varint(in), e, err);
+    memset(e, 0, offsetof(struct entry, holders));
+    e->holders.n = 0;
+    uint64_t bits = manifest_varint(in);
+    int rc = manifest_take_bits(bits & ~(uint64_t)BIT_HOLDERS, e, err);
     if (rc < 0)
         return rc;
     const char *p = rd_str(in, PATH_LEN_MAX, &e->path_len);
@@ -136,12 +152,16 @@ static int get_entry(struct rd *in, char *path, struct entry *e, struct err *err
     get_version(in, &e->version);
     e->origin = manifest_get_uuid(in);
     e->first_seen = manifest_svarint(in);
+    if (bits & BIT_HOLDERS)
+        get_holders(in, &e->holders);
     if (in->bad)
         return err_set(err, ERR_FORMAT, "entry is cut short or malformed");
     if ((rc = path_check(p, e->path_len, err)) < 0 || (rc = entry_check(e, err)) < 0)
         return rc;
     if (!version_valid(&e->version))
         return err_set(err, ERR_FORMAT, "version that is out of order, or counts to 0");
+    if (!holders_valid(&e->holders))
+        return err_set(err, ERR_FORMAT, SAYS_HOLDERS);
     memcpy(path, p, e->path_len);
     path[e->path_len] = '\0';
     e->path = path;

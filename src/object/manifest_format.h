@@ -19,13 +19,18 @@
 #define MANIFEST_BLOCK_MARK 'B'
 #define MANIFEST_END_MARK 'E'
 
-/* The flags that an entry begins with. Those of the second line mean "as in the entry before". */
+/*
+ * The flags that an entry begins with. Those of the second line mean "as in the entry before". Of the third: holders
+ * follow, or are those that were said last in this block; with neither the entry has none.
+ */
 enum manifest_bit {
     BIT_KIND = 3, BIT_HIDDEN = 4, BIT_DAMAGED = 8, BIT_UNKNOWN = 128,
     BIT_SAME_MODE = 16, BIT_SAME_VERSION = 32, BIT_SAME_ORIGIN = 64,
+    BIT_HOLDERS = 256, BIT_SAME_HOLDERS = 512,
 };
 #define BITS_ALONE (BIT_KIND | BIT_HIDDEN | BIT_DAMAGED | BIT_UNKNOWN)
-#define BITS_SAME (BIT_SAME_MODE | BIT_SAME_VERSION | BIT_SAME_ORIGIN)
+#define BITS_SAME (BIT_SAME_MODE | BIT_SAME_VERSION | BIT_SAME_ORIGIN | BIT_SAME_HOLDERS)
+#define SAYS_HOLDERS "holders that are out of order, or are none"
 
 enum manifest_place_bit { PLACE_RACY = 1, PLACE_SAME_DEV = 2, PLACE_VERIFIED = 4 };
 

@@ -19,7 +19,7 @@ struct manifest_writer {
     uint64_t blocks;
     struct uuid *member;  /* the block's table of members */
     size_t members, members_cap;
-    struct entry last;    /* the entry before, as far as it may be repeated */
+    struct entry last;    /* the entry before, as far as it may be repeated; its holders: those that were said last in the block */
     struct manifest_times times; /* the block's, of verification */
     struct manifest_last at; /* and where it stands; its path is our own */
     char path[PATH_LEN_MAX + 1];
@@ -88,6 +88,7 @@ static int cut(struct manifest_writer *w, struct err *err)
 
     w->blocks++;
     w->in_block = w->members = 0;
+    w->last.holders.n = 0;
     w->times.n = 0;
     w->times.last = 0;
     w->shared.len = w->private_part.len = 0;
@@ -121,6 +122,13 @@ static void put_version(struct manifest_writer *w, const struct version *v)
     }
 }
 
+static void put_holders(struct manifest_writer *w, const struct holders *h)
+{
+    manifest_put_varint(&w->shared, h->n);
+    for (uint32_t i = 0; i < h->n; i++)
+        put_member(w, &h->who[i]);
+}
+
 /* What of e need not be said, since the entry before in the same block has it too. */
 static unsigned repeats(const struct manifest_writer *w, const struct entry *e)
 {
@@ -128,13 +136,15 @@ static unsigned repeats(const struct manifest_writer *w, const struct entry *e)
         return 0;
     bool origin = e->first_seen == w->last.first_seen && uuid_same(&e->origin, &w->last.origin);
     return (e->mode == w->last.mode ? BIT_SAME_MODE : 0u) | (origin ? BIT_SAME_ORIGIN : 0u) |
-           (version_same(&e->version, &w->last.version) ? BIT_SAME_VERSION : 0u);
+           (version_same(&e->version, &w->last.version) ? BIT_SAME_VERSION : 0u) |
+           (e->holders.n && holders_same(&e->holders, &w->last.holders) ? BIT_SAME_HOLDERS : 0u);
 }
 
 static void put_shared(struct manifest_writer *w, const struct entry *e, size_t common, unsigned same)
 {
     size_t prefix = w->in_block ? common : 0;
-    manifest_put_varint(&w->shared, manifest_bits(e) | same);
+    bool holders = e->holders.n && !(same & BIT_SAME_HOLDERS);
+    manifest_put_varint(&w->shared, manifest_bits(e) | same | (holders ? BIT_HOLDERS : 0u));
     manifest_put_varint(&w->shared, prefix);
     manifest_put_varint(&w->shared, e->path_len - prefix);
     buf_put(&w->shared, e->path + prefix, e->path_len - prefix);
@@ -147,6 +157,8 @@ static void put_shared(struct manifest_writer *w, const struct entry *e, size_t 
         put_member(w, &e->origin);
         manifest_put_svarint(&w->shared, e->first_seen);
     }
+    if (holders)
+        put_holders(w, &e->holders);
 }
 
 /* How long ago a time was new: 1 for the last that was, and so on; 0 when it is new now, and follows. */
@@ -190,6 +202,8 @@ static void remember(struct manifest_writer *w, const struct entry *e, size_t co
     w->last.place.dev = e->place.dev;
     if (!(same & BIT_SAME_VERSION))
         version_copy(&w->last.version, &e->version);
+    if (e->holders.n && !(same & BIT_SAME_HOLDERS))
+        holders_copy(&w->last.holders, &e->holders);
 }
 
 int manifest_writer_put(struct manifest_writer *w, const struct entry *e, struct err *err)
@@ -203,6 +217,8 @@ int manifest_writer_put(struct manifest_writer *w, const struct entry *e, struct
     unsigned same = repeats(w, e);
     if (!(same & BIT_SAME_VERSION) && !version_valid(&e->version))
         return err_set(err, ERR_FORMAT, "version that is out of order, or counts to 0");
+    if (e->holders.n && !(same & BIT_SAME_HOLDERS) && !holders_valid(&e->holders))
+        return err_set(err, ERR_FORMAT, SAYS_HOLDERS);
     if (manifest_misplaced(&w->at, common, e->path + common, e->path_len - common, e->kind))
         abort();
     put_shared(w, e, common, same);

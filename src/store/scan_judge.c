@@ -23,6 +23,7 @@ bool scan_judge_stat(struct entry *seen, const struct stat *st)
     seen->place = (struct entry_place){.dev = st->st_dev, .ino = st->st_ino};
     if (!dir)
         seen->place.ctime = stamp_of(st->st_ctim);
+    seen->holders.n = 0;
     seen->version.n = 0;
     return true;
 }
@@ -86,14 +87,14 @@ static bool same_object(const struct entry *seen, const struct entry *known)
            (entry_same_meta(seen, known) || (seen->mode == known->mode && same_place(seen, known)));
 }
 
-/* The entry of history that seen is another look at, or NULL. An intent may have renewed only the record. */
+/* The entry of history that seen is another look at, or NULL. An intent may have renewed only the record, or its holders. */
 static const struct entry *match(const struct entry *seen, const struct history_at *at)
 {
     bool rec = same_object(seen, at->recorded);
-    if (same_object(seen, at->intent) &&
-        (!rec || version_compare(&at->intent->version, &at->recorded->version) == VERSION_AFTER))
-        return at->intent;
-    return rec ? at->recorded : NULL;
+    if (!same_object(seen, at->intent))
+        return rec ? at->recorded : NULL;
+    enum version_order c = rec ? version_compare(&at->intent->version, &at->recorded->version) : VERSION_AFTER;
+    return c == VERSION_AFTER || (c == VERSION_EQUAL && completed(at->intent)) ? at->intent : at->recorded;
 }
 
 /*
@@ -109,6 +110,7 @@ static void keep_dir_place(struct entry *seen, const struct entry *known)
 
 static void take_record(struct entry *seen, const struct entry *from)
 {
+    holders_copy(&seen->holders, &from->holders);
     version_copy(&seen->version, &from->version);
     seen->origin = from->origin;
     seen->first_seen = from->first_seen;
@@ -129,7 +131,7 @@ static bool raise_count(const struct scan_judge *j, struct entry *seen, const st
 
 /*
  * A change that no other member made. It follows what was last in place here, for certain: an intent only
- * if it was seen through.
+ * if it was seen through. Nobody else has what it made.
  */
 static enum scan_verdict local_change(const struct scan_judge *j, struct entry *seen,
                                       const struct history_at *at)
@@ -140,6 +142,7 @@ static enum scan_verdict local_change(const struct scan_judge *j, struct entry *
     seen->first_seen = j->now.sec;
     if (speaks(base))
         take_record(seen, base);
+    seen->holders.n = 0;
     return raise_count(j, seen, at) ? SCAN_FINE : SCAN_FULL;
 }
 
@@ -180,7 +183,7 @@ void scan_judge_unknown(struct entry *seen, const struct history_at *at)
     } else {
         seen->digest = (struct digest){{0}};
         seen->place = (struct entry_place){0};
-        seen->version.n = 0;
+        seen->version.n = seen->holders.n = 0;
         seen->origin = (struct uuid){{0}};
         seen->first_seen = 0;
         if (last)
@@ -216,6 +219,7 @@ enum scan_missed scan_judge_missed(const struct scan_judge *j, const struct hist
     *left = (struct entry){.path = last->path, .path_len = last->path_len, .kind = ENTRY_GONE,
                            .mtime = {.sec = j->absence.now}};
     take_record(left, last);
+    left->holders.n = 0;
     return raise_count(j, left, at) ? SCAN_DELETED : SCAN_LOST;
 }
 
@@ -223,5 +227,6 @@ bool scan_judge_unchanged(const struct entry *a, const struct entry *b)
 {
     return a->kind == b->kind && a->flags == b->flags && a->mode == b->mode && a->size == b->size &&
            clock_cmp(a->mtime, b->mtime) == 0 && digest_same(&a->digest, &b->digest) && same_file(a, b) &&
-           a->place.racy == b->place.racy && a->place.verified == b->place.verified && entry_same_record(a, b);
+           a->place.racy == b->place.racy && a->place.verified == b->place.verified && entry_same_record(a, b) &&
+           holders_same(&a->holders, &b->holders);
 }

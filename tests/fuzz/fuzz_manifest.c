@@ -95,7 +95,7 @@ static void read_entries(int fd)
         return;
     while ((rc = manifest_reader_next(r, &e, &err)) > 0) {
         hold(path_check(e->path, e->path_len, NULL) == 0 && entry_check(e, NULL) == 0);
-        hold(version_valid(&e->version));
+        hold(version_valid(&e->version) && holders_valid(&e->holders));
         last = manifest_reader_block(r);
     }
     if (rc == 0) {

@@ -96,6 +96,7 @@ static void same_entry(const struct entry *a, const struct entry *b, bool with_p
     assert_int_equal(clock_cmp(a->mtime, b->mtime), 0);
     assert_true(digest_same(&a->digest, &b->digest));
     assert_true(entry_same_record(a, b));
+    assert_true(holders_same(&a->holders, &b->holders));
     struct entry_place none = {0}, p = with_place ? b->place : none;
     assert_int_equal(a->place.dev, p.dev);
     assert_int_equal(a->place.ino, p.ino);
@@ -542,6 +543,126 @@ static void tombstones(void **state)
     golden("tombstones", e, GRAVES);
 }
 
+/* ---- holders ---- */
+
+/* A letter is a member. */
+static void hold(struct entry *e, const char *who)
+{
+    e->holders.n = 0;
+    for (; *who; who++) {
+        struct uuid u = member((unsigned)(*who - 'a') + 1);
+        assert_int_equal(holders_add(&e->holders, &u), 0);
+    }
+}
+
+static void holders(void **state)
+{
+    (void)state;
+    static const struct { const char *path; enum entry_kind kind; const char *who; } t[] = {
+        {"a", ENTRY_FILE, ""}, {"b", ENTRY_FILE, "ab"}, {"c", ENTRY_LINK, "ba"}, {"d", ENTRY_DIR, ""},
+        {"d/e", ENTRY_FILE, "ab"}, {"d/f", ENTRY_FILE, "abc"}, {"d/g", ENTRY_FILE, "d"}, {"d/h", ENTRY_FILE, "ab"},
+        {"i", ENTRY_GONE, "ab"}, {"j", ENTRY_FILE, ""},
+    };
+    enum { ALL = sizeof t / sizeof t[0] };
+    static struct entry e[ALL], alone;
+    static char path[PATH_LEN_MAX + 1];
+    struct manifest_totals totals, without;
+    for (size_t i = 0; i < ALL; i++) {
+        e[i] = entry_of(t[i].path, t[i].kind);
+        if (t[i].kind == ENTRY_GONE)
+            e[i] = (struct entry){.path = t[i].path, .path_len = 1, .mtime = {.sec = 1700000000}, .version = e[0].version,
+                                  .origin = e[0].origin, .first_seen = 1600000000};
+    }
+    close(write_all(e, ALL, &without));
+    for (size_t i = 0; i < ALL; i++)
+        hold(&e[i], t[i].who);
+    close(write_all(e, ALL, &totals));
+    assert_false(digest_same(&totals.shared, &without.shared));
+    golden("holders", e, ALL);
+    for (size_t i = 0; i < ALL; i++) {
+        struct buf b = {0};
+        struct err err;
+        memset(&alone, 0xee, sizeof alone);
+        manifest_put_entry(&b, &e[i]);
+        struct rd in = rd_of(b.data, b.len);
+        assert_int_equal(manifest_get_entry(&in, path, &alone, &err), 0);
+        assert_true(rd_done(&in));
+        same_entry(&alone, &e[i], false);
+        for (size_t cut = 0; cut < b.len; cut++) {
+            in = rd_of(b.data, cut);
+            assert_int_equal(manifest_get_entry(&in, path, &alone, &err), ERR_FORMAT);
+        }
+        buf_free(&b);
+    }
+}
+
+/* What is said is said once in a block, and anew in the next; a reader that jumps into one needs nothing before it. */
+static void holders_over_many_blocks(void **state)
+{
+    (void)state;
+    enum { MANY = 12000 };
+    static const char *const who[] = {"ab", "ab", "", "abc", "b"};
+    struct manifest_head h;
+    struct err err;
+    const struct entry *got;
+    char name[32];
+    struct entry *e = calloc(1, sizeof *e);
+    int fd = memory_file("", 0);
+    struct manifest_writer *w = manifest_writer_new(fd, &head);
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "%06u", i);
+        *e = entry_of(name, ENTRY_FILE);
+        hold(e, who[i / 7 % 5]);
+        assert_int_equal(manifest_writer_put(w, e, &err), 0);
+    }
+    assert_int_equal(manifest_writer_end(w, NULL, &err), 0);
+    manifest_writer_free(w);
+    struct manifest_reader *r = manifest_reader_new(fd, &h, &err);
+    uint64_t block[64];
+    unsigned first[64], blocks = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(manifest_reader_next(r, &got, &err), 1);
+        hold(e, who[i / 7 % 5]);
+        assert_true(holders_same(&got->holders, &e->holders));
+        if (blocks == 0 || block[blocks - 1] != manifest_reader_block(r)) {
+            block[blocks] = manifest_reader_block(r);
+            first[blocks++] = i;
+        }
+    }
+    assert_int_equal(manifest_reader_next(r, &got, &err), 0);
+    assert_true(blocks > 3);
+    for (unsigned k = blocks; k-- > 0;) {
+        assert_int_equal(manifest_reader_seek(r, block[k], &err), 0);
+        for (unsigned i = first[k]; i < first[k] + 20 && i < MANY; i++) {
+            assert_int_equal(manifest_reader_next(r, &got, &err), 1);
+            hold(e, who[i / 7 % 5]);
+            assert_true(holders_same(&got->holders, &e->holders));
+        }
+    }
+    manifest_reader_free(r);
+    close(fd);
+    free(e);
+}
+
+static void writer_refuses_holders_that_are_none(void **state)
+{
+    (void)state;
+    struct err err;
+    struct uuid one = member(1), two = member(2), none = {{0}};
+    static const struct manifest_head h = {.algo = DIGEST_XXH3_128};
+    static struct entry e;
+    const struct holders bad[] = {{2, {two, one}}, {2, {one, one}}, {1, {none}}, {VERSION_MEMBERS_MAX + 1, {one}},
+                                  {UINT32_MAX, {one}}};
+    struct manifest_writer *w = manifest_writer_new(-1, &h);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        e = entry_of("a", ENTRY_FILE);
+        e.holders = bad[i];
+        assert_false(holders_valid(&e.holders));
+        assert_int_equal(manifest_writer_put(w, &e, &err), ERR_FORMAT);
+    }
+    manifest_writer_free(w);
+}
+
 static void writer_aborts_on_disorder(void **state)
 {
     (void)state;
@@ -912,6 +1033,9 @@ int main(void)
         cmocka_unit_test(writer_reports_a_full_disk),
         cmocka_unit_test(writer_refuses_what_cannot_be_read),
         cmocka_unit_test(tombstones),
+        cmocka_unit_test(holders),
+        cmocka_unit_test(holders_over_many_blocks),
+        cmocka_unit_test(writer_refuses_holders_that_are_none),
         cmocka_unit_test(writer_aborts_on_disorder),
         cmocka_unit_test(golden_files),
         cmocka_unit_test(damaged_files),

@@ -379,6 +379,83 @@ static void hostile_versions(void **state)
     assert_int_equal(decode(&b, &err), ERR_FORMAT);
 }
 
+/* Of three entries, each as its flags and, when holders are said, their members: letters, "!" is none. */
+static void hostile_holders(void **state)
+{
+    (void)state;
+    enum { SAID = 256, LAST = 512 };
+    static const struct { unsigned flags[3]; const char *who[3]; int rc; } worlds[] = {
+        {{0, 0, 0}, {"", "", ""}, 3}, {{SAID, LAST, LAST}, {"ab", "", ""}, 3}, {{SAID, 0, LAST}, {"ab", "", ""}, 3},
+        {{SAID, SAID, LAST}, {"ab", "a", ""}, 3}, {{SAID, SAID, SAID}, {"ab", "a", "ab"}, 3},
+        {{LAST, 0, 0}, {"", "", ""}, ERR_FORMAT}, {{0, LAST, 0}, {"", "", ""}, ERR_FORMAT},
+        {{SAID | LAST, 0, 0}, {"a", "", ""}, ERR_FORMAT}, {{SAID, SAID | LAST, 0}, {"a", "b", ""}, ERR_FORMAT},
+        {{SAID, 0, 0}, {"", "", ""}, ERR_FORMAT}, {{SAID, 0, 0}, {"ba", "", ""}, ERR_FORMAT},
+        {{SAID, 0, 0}, {"aa", "", ""}, ERR_FORMAT}, {{SAID, 0, 0}, {"!", "", ""}, ERR_FORMAT},
+        {{SAID, 0, 0}, {"a!", "", ""}, ERR_FORMAT}, {{SAID, SAID, 0}, {"ab", "ab", ""}, ERR_FORMAT},
+        {{SAID, 0, SAID}, {"ab", "", "ab"}, ERR_FORMAT}, {{1024, 0, 0}, {"", "", ""}, ERR_FORMAT},
+    };
+    struct err err;
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        struct buf b = {0};
+        int known[2] = {0, 0};
+        unsigned members = 1; /* the origin */
+        buf_varint(&b, 3);
+        for (unsigned k = 0; k < 3; k++) {
+            char name[2] = {(char)('a' + k), '\0'};
+            raw_front(&b, ENTRY_DIR | (k ? SAME : 0) | worlds[i].flags[k], 0, name);
+            if (k == 0) {
+                buf_varint(&b, 0755);
+                buf_varint(&b, 0);
+                raw_member(&b, 0, 9);
+                buf_svarint(&b, 5);
+            }
+            if (worlds[i].flags[k] & SAID)
+                buf_varint(&b, strlen(worlds[i].who[k]));
+            for (const char *p = worlds[i].who[k]; *p; p++) {
+                struct uuid none = {{0}};
+                int *at = *p == '!' ? NULL : &known[*p - 'a'];
+                buf_varint(&b, at && *at ? (unsigned)*at : members);
+                if (!at)
+                    buf_put(&b, none.b, sizeof none.b);
+                if (at && *at == 0) {
+                    struct uuid u = member((unsigned)(*p - 'a') + 1);
+                    buf_put(&b, u.b, sizeof u.b);
+                    *at = (int)members++;
+                }
+            }
+        }
+        assert_int_equal(decode(&b, &err), worlds[i].rc);
+    }
+    for (unsigned n = 64; n <= 65; n++) {
+        struct buf b = {0}, one = {0};
+        struct uuid who = member(1);
+        buf_varint(&b, 1);
+        raw_front(&b, ENTRY_DIR | SAID, 0, "a");
+        buf_varint(&b, 0755);
+        raw_tail(&b);
+        buf_varint(&b, n);
+        buf_varint(&one, ENTRY_DIR | SAID);
+        buf_str(&one, "a", 1);
+        buf_varint(&one, 0755);
+        buf_varint(&one, 0);
+        buf_put(&one, who.b, sizeof who.b);
+        buf_svarint(&one, 5);
+        buf_varint(&one, n);
+        for (unsigned i = 0; i < n; i++) {
+            memset(who.b, (int)(i + 100), sizeof who.b);
+            buf_varint(&b, i + 1);
+            buf_put(&b, who.b, sizeof who.b);
+            buf_put(&one, who.b, sizeof who.b);
+        }
+        assert_int_equal(decode(&b, &err), n == 64 ? 1 : ERR_FORMAT);
+        struct rd r = rd_of(one.data, one.len);
+        char path[PATH_LEN_MAX + 1];
+        static struct entry e;
+        assert_int_equal(manifest_get_entry(&r, path, &e, &err), n == 64 ? 0 : ERR_FORMAT);
+        buf_free(&one);
+    }
+}
+
 /* One list has one coding: what could have been said shorter is refused. */
 static void only_one_coding(void **state)
 {
@@ -578,6 +655,7 @@ int main(void)
         cmocka_unit_test(deep_paths),
         cmocka_unit_test(hostile_fields),
         cmocka_unit_test(hostile_versions),
+        cmocka_unit_test(hostile_holders),
         cmocka_unit_test(only_one_coding),
         cmocka_unit_test(hostile_counts),
         cmocka_unit_test(hostile_places),

@@ -1220,7 +1220,7 @@ static void commit_remembers_peers(void **state)
     struct err e = {0};
     (void)state;
     world_new(&w);
-    struct store_peer a = {{{1, 2}}, (char *)"ssh://host/a\nb%"}, b = {{{3}}, (char *)"/other"};
+    struct store_peer a = {.id = {{1, 2}}, .address = (char *)"ssh://host/a\nb%"}, b = {.id = {{3}}, .address = (char *)"/other"};
     open_store(&t, w.src, NULL);
     assert_int_equal(t.s->ops->commit(t.s, &a, 1, &e), 0);
     shut(&t);

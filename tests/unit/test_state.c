@@ -164,7 +164,7 @@ static void files(void **state)
     assert_string_equal(m.group, "a\n%b");
     assert_true(uuid_same(&m.id, &id));
     free(m.group);
-    struct store_peer give[2] = {{id2, (char *)"two"}, {id, (char *)"one"}}, *got;
+    struct store_peer give[2] = {{.id = id2, .address = (char *)"two"}, {.id = id, .address = (char *)"one"}}, *got;
     size_t n;
     assert_int_equal(state_remember_peers(&s, give, 2, false, &e), 0);
     give[0].address = (char *)"moved";
