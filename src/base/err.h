@@ -20,7 +20,8 @@ enum err_code {
     ERR_DAMAGED = -9,     /* content differs though nothing says that it was changed */
     ERR_UNSUPPORTED = -10,/* understood, but not built or not possible here */
     ERR_INTERRUPTED = -11,/* a signal asked us to stop */
-    ERR_DENIED = -12      /* not allowed here */
+    ERR_DENIED = -12,     /* not allowed here */
+    ERR_FULL = -13        /* no room: what ERR_SYS of ENOSPC and EDQUOT becomes where errno does not travel */
 };
 
 struct err {

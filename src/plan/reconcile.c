@@ -195,10 +195,10 @@ static uint8_t find_basis(const struct merge_row *row, const struct sides *s, co
     return (uint8_t)(first + 1);
 }
 
-/* Does member i have a tombstone that the winner did not know of? */
+/* Does member i have a tombstone that none of the rivals knew of? */
 static bool deleted_meanwhile(const struct merge_row *row, const struct sides *s, unsigned i)
 {
-    return s->gone & bit(i) && order(row, i, s->winner) != VERSION_BEFORE;
+    return s->gone & bit(i) && !before_any(row, i, s->rivals);
 }
 
 static void find_need(const struct merge_row *row, const struct sides *s, struct verdict *out, unsigned i)

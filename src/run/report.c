@@ -163,6 +163,17 @@ static bool tries_again(const struct run *r, int code)
     return r->attempt == 0 && (code == ERR_CHANGED || code == ERR_DAMAGED);
 }
 
+/* Where a policy has a say, the next member takes the replica that this one has no room for. */
+static bool passes_on(struct run *r, const struct peer *p, const struct plan_step *s, int code)
+{
+    uint64_t member = (uint64_t)1 << (p - r->peer);
+    if (code != ERR_FULL || !(s->before | s->after) || s->before & member)
+        return false;
+    r->overflowed |= !(r->full & member);
+    r->full |= member;
+    return r->overflowed;
+}
+
 enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
 
 /* A failure's reason is told, and forgotten. Operations come in order. */
@@ -173,12 +184,13 @@ static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step 
     if (!x || x->op != op)
         return op > p->done ? FAILED : WENT_WELL; /* the member died first: that has been told */
     bool asked = x->code == ERR_DAMAGED && damage_suspect(p, s, adopts, x->text);
-    enum outcome o = asked || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
+    bool passed = passes_on(r, p, s, x->code);
+    enum outcome o = asked || passed || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
     if (o == FAILED) {
         report_trouble(r, p->member->name, s->entry.path, true, x->text);
         report_status(r, SOS_PARTIAL);
     }
-    r->moved |= o == LEFT_OPEN && !asked;
+    r->moved |= o == LEFT_OPEN && !asked && !passed;
     p->fail_first = x->next;
     if (!p->fail_first)
         p->fail_last = &p->fail_first;

@@ -164,6 +164,7 @@ struct run {
         char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
     } placed;
     bool explained;            /* options->explain was found */
+    bool overflowed;           /* in this attempt a member turned out to be full */
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
     struct prune *prune;       /* NULL: nothing is to be pruned */
     unsigned stage;            /* enum plan_phase: the one that is being carried out */

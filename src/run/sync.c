@@ -185,7 +185,7 @@ void run_release(struct run *r, bool patient)
     r->allot = NULL;
     prune_free(r);
     r->damage_tries += r->found_damage;
-    r->lost_source = r->moved = r->found_damage = false;
+    r->lost_source = r->moved = r->found_damage = r->overflowed = false;
 }
 
 void run_failed(struct run *r, int rc, const struct err *e)
@@ -217,7 +217,7 @@ static bool worth_another(const struct run *r)
     unsigned living = 0;
     for (size_t i = 0; i < r->peers; i++)
         living += peer_lives(&r->peer[i]);
-    return (r->lost_source || r->found_damage || (r->moved && r->attempt == 0)) && living >= 2;
+    return (r->lost_source || r->found_damage || r->overflowed || (r->moved && r->attempt == 0)) && living >= 2;
 }
 
 /* What the policy says, and what was said by hand. */

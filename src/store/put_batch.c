@@ -135,7 +135,7 @@ struct put_item *put_batch_add(struct put_batch *b, uint64_t seq, enum put_kind 
 
 void put_batch_fail(struct put_item *it, const struct err *why)
 {
-    it->code = why->code ? why->code : ERR_SYS;
+    it->code = trash_no_room(why) ? ERR_FULL : why->code ? why->code : ERR_SYS;
     free(it->message);
     it->message = mem_strdup(why->msg);
 }

@@ -378,6 +378,7 @@ static const char *need_text(const struct verdict *v, unsigned i)
     static const enum plan_need needs[] = {
         [REASON_NEW] = NEED_CONTENT,      [REASON_CHANGED] = NEED_CONTENT, [REASON_META] = NEED_META,
         [REASON_CONFLICT] = NEED_CONTENT, [REASON_KIND] = NEED_CONTENT,    [REASON_DAMAGED] = NEED_CONTENT,
+        [REASON_DELETED] = NEED_REMOVE,   [REASON_EDITED] = NEED_CONTENT,
     };
     if (!(v->present >> i & 1))
         assert_int_equal(v->need[i] | v->reason[i], 0);
@@ -401,7 +402,7 @@ static void show(char *out, size_t size, const struct world *w, const struct ver
     for (unsigned i = 0; i < w->members; i++) {
         n += (size_t)snprintf(out + n, size - n, " %c%s:%s", w->name[i], v->holders >> i & 1 ? "*" : "",
                               need_text(v, i));
-        assert_int_equal(v->had >> i & 1, w->has[i]);
+        assert_int_equal(v->had >> i & 1, w->has[i] && w->entry[i].kind != ENTRY_GONE);
     }
     assert_int_equal((v->present | v->had | v->holders) >> w->members, 0);
 }

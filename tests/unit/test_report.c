@@ -130,7 +130,7 @@ static void json_action(void **state)
     (void)state;
     static const char *const keys[] = {"event", "group", "action", "path", "from", "to", "bytes", "reason"};
     struct fixture *f = made(true);
-    struct sos_action a = {"2", "copy", "a/\xc3\xa4 \"b\"\n", "node1", "node2", 123, "new"};
+    struct sos_action a = {.group = "2", .action = "copy", .path = "a/\xc3\xa4 \"b\"\n", .from = "node1", .to = "node2", .bytes = 123, .reason = "new"};
     json_t *line = action_line(f, &a);
     has_keys(line, keys, 8);
     assert_string_equal(text_at(line, "event"), "action");
@@ -164,7 +164,7 @@ static void json_paths_that_are_not_utf8(void **state)
         "event", "group", "action", "path_b64", "from", "to", "bytes", "reason"};
     struct fixture *f = made(true);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        struct sos_action a = {"2", "copy", table[i].path, "n1", "n2", 0, "new"};
+        struct sos_action a = {.group = "2", .action = "copy", .path = table[i].path, .from = "n1", .to = "n2", .bytes = 0, .reason = "new"};
         json_t *line = action_line(f, &a);
         has_keys(line, keys, 8);
         assert_string_equal(text_at(line, "path_b64"), table[i].base64);
@@ -177,7 +177,7 @@ static void json_names_that_are_not_utf8(void **state)
 {
     (void)state;
     struct fixture *f = made(true);
-    struct sos_action a = {"g\xff", "copy", "p", HOSTILE, "n2", 0, "new"};
+    struct sos_action a = {.group = "g\xff", .action = "copy", .path = "p", .from = HOSTILE, .to = "n2", .bytes = 0, .reason = "new"};
     json_t *line = action_line(f, &a);
     assert_string_equal(text_at(line, "group"), "g\\xff");
     assert_string_equal(text_at(line, "from"), HOSTILE_SHOWN);
@@ -192,7 +192,7 @@ static void json_controls_are_escaped(void **state)
     static const char *const paths[] = {"a\xc2\x9bzm", "\xc2\x80\xc3\xa4", "e\033[2Jx", "ends \xc2\x9f"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct fixture *f = made(true);
-        struct sos_action a = {"2", "copy", paths[i], "n1", "n2", 0, "new"};
+        struct sos_action a = {.group = "2", .action = "copy", .path = paths[i], .from = "n1", .to = "n2", .bytes = 0, .reason = "new"};
         f->report.ops->action(&f->report, &a);
         char *text = taken(f);
         for (const char *p = text; *p; p++) {
@@ -212,7 +212,7 @@ static void json_long_path(void **state)
     (void)state;
     static char path[4096];
     struct fixture *f = made(true);
-    struct sos_action a = {"2", "copy", path, "n1", "n2", 0, "new"};
+    struct sos_action a = {.group = "2", .action = "copy", .path = path, .from = "n1", .to = "n2", .bytes = 0, .reason = "new"};
     memset(path, 'x', sizeof path - 1);
     json_t *line = action_line(f, &a);
     assert_string_equal(text_at(line, "path"), path);
@@ -228,7 +228,7 @@ static void json_quiet(void **state)
 {
     (void)state;
     struct fixture *f = made(true);
-    struct sos_action a = {"2", "copy", "p", "n1", "n2", 0, "new"};
+    struct sos_action a = {.group = "2", .action = "copy", .path = "p", .from = "n1", .to = "n2", .bytes = 0, .reason = "new"};
     struct sos_trouble note = {"2", "n1", NULL, "fine", false};
     f->options.quiet = true;
     f->report.ops->action(&f->report, &a);
@@ -406,8 +406,8 @@ static void text_items(void **state)
 {
     (void)state;
     static const struct sos_action actions[] = {
-        {"2", "mkdir", "a", NULL, "node2", 0, "new"},
-        {"2", "copy", "a/" HOSTILE, "n3", "node2", 2048, "new"},
+        {.group = "2", .action = "mkdir", .path = "a", .from = NULL, .to = "node2", .bytes = 0, .reason = "new"},
+        {.group = "2", .action = "copy", .path = "a/" HOSTILE, .from = "n3", .to = "node2", .bytes = 2048, .reason = "new"},
     };
     static const char want[] =
         "group 2: node1, node2, n3\n"
@@ -432,7 +432,7 @@ static void text_items_where_asked_for(void **state)
         {false, true, false, true, true},
         {false, true, true, false, false},  {false, false, true, false, false},
     };
-    struct sos_action a = {"2", "conflict", "p\n", "node1", "node2", 0, "conflict"};
+    struct sos_action a = {.group = "2", .action = "conflict", .path = "p\n", .from = "node1", .to = "node2", .bytes = 0, .reason = "conflict"};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct fixture *f = made(false);
         f->options.verbose = table[i].verbose;
