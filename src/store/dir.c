@@ -341,6 +341,8 @@ static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out
     struct manifest_writer *w = manifest_writer_new(*fd, &head);
     uint64_t floor = head.floor;
     int rc = d->root >= 0 ? scan_tree(&args, w, out, &found, e) : 0;
+    uint64_t taken = history_taken(m->history);
+    out->before -= taken < out->before ? taken : out->before;
     if (rc == 0)
         rc = check_emptied(d, out, &found, e);
     if (rc == 0)

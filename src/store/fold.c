@@ -24,6 +24,8 @@ struct fold {
     struct manifest_writer *out;
     const struct entry *old, *new; /* next of each; NULL at the end */
     struct parents parents;
+    struct uuid self;
+    uint64_t floor;
     struct entry tomb;
 };
 
@@ -59,6 +61,25 @@ static int put(struct fold *f, const struct entry *entry, struct err *e)
     return manifest_writer_put(f->out, entry, e);
 }
 
+/* What is not listed any more. */
+static void drop(struct fold *f, const struct entry *entry)
+{
+    uint64_t count = version_count(&entry->version, &f->self);
+    if (count > f->floor)
+        f->floor = count;
+}
+
+/* What the journal says was made of f->old, if that has this path. */
+static int put_new(struct fold *f, bool old, struct err *e)
+{
+    if (!journal_is_prune(f->new))
+        return put(f, f->new, e);
+    if (old)
+        drop(f, f->old);
+    drop(f, f->new);
+    return 0;
+}
+
 static int merge(struct fold *f, struct err *e)
 {
     int rc = next_old(f, e);
@@ -67,7 +88,7 @@ static int merge(struct fold *f, struct err *e)
     while (rc == 0 && (f->old || f->new)) {
         int c = !f->old ? 1 : !f->new ? -1 : path_cmp(f->old->path, f->old->path_len, f->new->path,
                                                       f->new->path_len);
-        rc = put(f, c < 0 ? f->old : f->new, e);
+        rc = c < 0 ? put(f, f->old, e) : put_new(f, c == 0, e);
         if (rc == 0 && c <= 0)
             rc = next_old(f, e);
         if (rc == 0 && c >= 0)
@@ -86,9 +107,15 @@ int fold_manifest(int manifest, int journal, int out, const struct uuid *id, str
         f->journal = journal_reader_new(journal, id, e);
     if (f->journal) {
         f->out = manifest_writer_new(out, &head);
+        f->self = *id;
+        f->floor = head.floor;
         rc = merge(f, e);
         if (rc == 0)
             rc = manifest_writer_end(f->out, NULL, e);
+        if (rc == 0 && f->floor != head.floor) {
+            head.floor = f->floor;
+            rc = manifest_writer_rehead(f->out, &head, e);
+        }
     } else {
         rc = e ? e->code : ERR_SYS;
     }

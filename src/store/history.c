@@ -30,7 +30,8 @@ struct history {
     bool dropped;
     history_missed *missed;
     void *missed_ctx;
-    struct entry tomb; /* a tombstone of the journal that stands for what is recorded */
+    struct entry tomb; /* a tombstone of the journal that stands for what is recorded, or what was pruned */
+    uint64_t taken;
 
     int manifest;
     struct stamp written; /* of the manifest: no recorded place has a later ctime */
@@ -133,16 +134,30 @@ static const struct entry *take_intent(struct history *h)
     return h->intent.at;
 }
 
+/* What was made of the recorded object is that it is not there. Its counter stays above what comes in its place. */
+static void settle_pruned(struct history *h, struct history_at *at)
+{
+    uint64_t count = at->recorded ? version_count(&at->recorded->version, &h->self) : 0;
+    if (count > version_count(&h->tomb.version, &h->self))
+        version_set(&h->tomb.version, &h->self, count);
+    *at = (struct history_at){NULL, &h->tomb};
+}
+
 /* A deletion that was seen through is all that is known of the path: what it took away is not to be met again. */
 static void settle(struct history *h, struct history_at *at)
 {
     if (!at->intent || at->intent->kind != ENTRY_GONE || at->intent->place.ino == 0)
         return;
-    if (at->recorded)
-        history_gone(h, at->recorded);
+    const struct entry *was = at->recorded;
+    if (was)
+        history_gone(h, was);
+    h->taken += was && (was->kind == ENTRY_FILE || was->kind == ENTRY_LINK) && !(was->flags & ENTRY_HIDDEN);
     entry_copy(&h->tomb, at->intent);
     h->tomb.place = (struct entry_place){0};
-    *at = (struct history_at){&h->tomb, NULL};
+    if (journal_is_prune(&h->tomb))
+        settle_pruned(h, at);
+    else
+        *at = (struct history_at){&h->tomb, NULL};
 }
 
 /* What both cursors, or the one that is set, stand on was not seen. */
@@ -225,8 +240,8 @@ static bool stands_for(const struct entry *intent, const struct entry *recorded)
            (intent->kind == recorded->kind || (intent->kind == ENTRY_GONE && recorded->kind != ENTRY_DIR));
 }
 
-int history_carry(struct history *h, const char *path, size_t len, const struct entry **entry,
-                  struct err *e)
+/* One step of it. *entry is NULL when the one that came was pruned. */
+static int carry(struct history *h, const char *path, size_t len, const struct entry **entry, struct err *e)
 {
     int rc = pass(h, path, len, e);
     if (rc < 0)
@@ -244,10 +259,19 @@ int history_carry(struct history *h, const char *path, size_t len, const struct 
         struct history_at both = {at, take_intent(h)};
         if (stands_for(both.intent, at)) {
             settle(h, &both);
-            *entry = both.intent ? both.intent : both.recorded;
+            *entry = both.intent == &h->tomb ? NULL : both.intent ? both.intent : both.recorded;
         }
     }
     return 1;
+}
+
+int history_carry(struct history *h, const char *path, size_t len, const struct entry **entry,
+                  struct err *e)
+{
+    int rc;
+    while ((rc = carry(h, path, len, entry, e)) > 0 && !*entry)
+        ;
+    return rc;
 }
 
 int history_end(struct history *h, uint64_t *floor, struct err *e)
@@ -255,6 +279,11 @@ int history_end(struct history *h, uint64_t *floor, struct err *e)
     int rc = pass(h, NULL, 0, e);
     *floor = h->floor;
     return rc;
+}
+
+uint64_t history_taken(const struct history *h)
+{
+    return h->taken;
 }
 
 uint64_t history_floor(const struct history *h)

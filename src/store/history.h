@@ -15,7 +15,9 @@ struct history_at {
     const struct entry *recorded; /* NULL: the path is not in the manifest */
     const struct entry *intent;   /* the last put that was begun for the path; place.ino is set when it was
                                      seen through. NULL: not in the journal, or a deletion that was seen
-                                     through: then its tombstone is what is recorded */
+                                     through: then its tombstone is what is recorded. Of what was pruned
+                                     nothing is: the intent, as if it had not been seen through, is there for
+                                     its version alone */
 };
 
 /*
@@ -53,6 +55,8 @@ int history_carry(struct history *h, const char *path, size_t len, const struct 
  * sought or carried and in any intent, or the manifest's own floor if that is higher. May be asked again.
  */
 int history_end(struct history *h, uint64_t *floor, struct err *e);
+/* Objects of the recorded manifest that, by the journal, deletions and prunings took away; final after history_end. */
+uint64_t history_taken(const struct history *h);
 uint64_t history_floor(const struct history *h); /* the manifest's own, before the scan; 0 without one */
 /* What was sought under this entry's path is not there after all: counts as passed over. */
 void history_gone(struct history *h, const struct entry *e);

@@ -84,6 +84,19 @@ uint64_t journal_intent(struct journal *j, const struct entry *e)
     return j->intents++;
 }
 
+uint64_t journal_prune(struct journal *j, const struct entry *e)
+{
+    struct entry gone = {.path = e->path, .path_len = e->path_len, .kind = ENTRY_GONE, .flags = ENTRY_HIDDEN,
+                         .origin = e->origin, .first_seen = e->first_seen};
+    version_copy(&gone.version, &e->version);
+    return journal_intent(j, &gone);
+}
+
+bool journal_is_prune(const struct entry *intent)
+{
+    return intent->kind == ENTRY_GONE && intent->flags & ENTRY_HIDDEN;
+}
+
 void journal_done(struct journal *j, uint64_t intent, const struct entry_place *place)
 {
     begin(j, RECORD_DONE);

@@ -19,6 +19,12 @@ struct journal;
 struct journal *journal_new(int fd, const struct uuid *store, struct err *e);
 void journal_free(struct journal *j); /* closes the descriptor; what was not flushed is lost, on purpose */
 uint64_t journal_intent(struct journal *j, const struct entry *e); /* buffered; returns its index, from 0 */
+/*
+ * The intent to take an object away of which nothing is to be recorded any more. Standing there as a hidden tombstone,
+ * which no other intent is, it has the object's version: for what is made under its name later has to count above it.
+ */
+uint64_t journal_prune(struct journal *j, const struct entry *e);
+bool journal_is_prune(const struct entry *intent);
 /* buffered; place->ino must not be 0: for a tombstone, which has no place, it is this one */
 #define JOURNAL_NO_PLACE ((struct entry_place){.ino = 1})
 void journal_done(struct journal *j, uint64_t intent, const struct entry_place *place);

@@ -161,7 +161,7 @@ static int check_allowed(const struct put *p, const struct op *op, struct err *e
 {
     if (p->a.read_only && op->o->how != STORE_RECORD)
         return err_set(e, ERR_DENIED, STORE_SAYS_READ_ONLY);
-    if (p->a.no_delete && op->o->how == STORE_REMOVE)
+    if (p->a.no_delete && (op->o->how == STORE_REMOVE || op->o->how == STORE_PRUNE))
         return err_set(e, ERR_DENIED, STORE_SAYS_NO_REMOVE);
     if (p->a.no_delete && op->have && op->o->how == STORE_CONTENT && op->have->kind != op->o->entry->kind)
         return err_set(e, ERR_DENIED, STORE_SAYS_NO_DELETE);
@@ -217,10 +217,14 @@ static int still_there(const struct op *op, struct stat *st, struct err *e)
 static void intend(struct put *p, struct op *op)
 {
     struct entry now;
+    op->intended = true;
+    if (op->o->how == STORE_PRUNE) {
+        op->intent = journal_prune(p->journal, op->o->entry);
+        return;
+    }
     entry_copy(&now, op->o->entry);
     now.flags = op->have && now.kind != ENTRY_GONE && op->o->how != STORE_CONTENT ? op->have->flags & ENTRY_DAMAGED : 0;
     op->intent = journal_intent(p->journal, &now);
-    op->intended = true;
 }
 
 /* Adds an item that is to be carried out with its batch. */
@@ -228,7 +232,7 @@ static struct put_item *add_item(struct put *p, struct op *op, enum put_kind kin
 {
     struct put_item *it = put_batch_add(p->batch, op->o->seq, kind, op->parent, op->o->entry);
     it->seen = seen_of(op->have);
-    it->why = op->have && op->have->flags & ENTRY_DAMAGED ? STORE_WHY_DAMAGED : op->o->why;
+    it->why = kind != PUT_REMOVE && op->have && op->have->flags & ENTRY_DAMAGED ? STORE_WHY_DAMAGED : op->o->why;
     if (!op->intended)
         intend(p, op);
     it->intent = op->intent;
@@ -638,6 +642,19 @@ static int put_remove(struct put *p, struct op *op, struct err *e)
     return 0;
 }
 
+/* What went by itself was deleted by somebody here: that is for the next scan to find. */
+static int put_prune(struct put *p, struct op *op, struct err *e)
+{
+    struct stat st;
+    if (!op->have || op->have->kind == ENTRY_DIR ||
+        (!(op->have->flags & ENTRY_DAMAGED) && !entry_same_content(op->have, op->o->entry)))
+        return changed(e);
+    int rc = still_there(op, &st, e);
+    if (rc == 0)
+        add_item(p, op, PUT_REMOVE)->why = STORE_WHY_PRUNED;
+    return rc;
+}
+
 static int put_content(struct put *p, struct op *op, struct err *e)
 {
     const struct store_op *o = op->o;
@@ -684,8 +701,8 @@ static void add_failure(struct put *p, struct op *op, const struct err *why)
 static int apply_once(struct put *p, struct op *op, struct err *e)
 {
     enum store_how how = op->o->how;
-    bool gone = op->o->entry->kind == ENTRY_GONE;
-    if (gone ? how != STORE_RECORD && how != STORE_REMOVE : how == STORE_REMOVE)
+    bool gone = op->o->entry->kind == ENTRY_GONE, dir = op->o->entry->kind == ENTRY_DIR;
+    if (gone ? how != STORE_RECORD && how != STORE_REMOVE : how == STORE_REMOVE || (how == STORE_PRUNE && dir))
         return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
     int rc = prepare(p, op, e);
     if (rc < 0)
@@ -695,7 +712,7 @@ static int apply_once(struct put *p, struct op *op, struct err *e)
     case STORE_META: return put_meta(p, op, e);
     case STORE_CONTENT: return put_content(p, op, e);
     case STORE_REMOVE: return put_remove(p, op, e);
-    case STORE_PRUNE: break;
+    case STORE_PRUNE: return put_prune(p, op, e);
     }
     return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
 }

@@ -381,6 +381,12 @@ static int meta_of_link(struct put_item *it, struct stat *st, struct err *e)
 
 /* ---- removals ---- */
 
+/* That it is gone already is as good, but where it was not to count as deleted. */
+static int vanished(const struct put_item *it, struct err *e)
+{
+    return it->why == STORE_WHY_PRUNED ? changed(e) : 0;
+}
+
 /*
  * It is looked at once more under a name of ours, where nobody changes it by its path: only what the scan saw goes. What
  * came there since gets its name back, or keeps ours for the next scan to find.
@@ -390,7 +396,7 @@ static int take_away(struct put_batch *b, struct put_item *it, struct err *e)
     struct stat st;
     int dir = it->parent->fd;
     if (temp_take_away(&it->temp, dir, it->leaf) < 0)
-        return errno == ENOENT ? 0 : err_sys(e, "cannot take it away");
+        return errno == ENOENT ? vanished(it, e) : err_sys(e, "cannot take it away");
     int rc = fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false)
                  ? changed(e) : trash_take(b->a.trash, dir, it->temp.name, it->path,
                               store_why_text(it->why == STORE_WHY_PRUNED ? it->why : STORE_WHY_DELETED), e);
@@ -400,12 +406,11 @@ static int take_away(struct put_batch *b, struct put_item *it, struct err *e)
     return rc;
 }
 
-/* That it is gone already is as good. */
 static int remove_object(struct put_batch *b, struct put_item *it, struct err *e)
 {
     struct stat st;
     if (fstatat(it->parent->fd, it->leaf, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : err_sys(e, "cannot look at what is there");
+        return errno == ENOENT ? vanished(it, e) : err_sys(e, "cannot look at what is there");
     return seen_is(&it->seen, &st, true) ? take_away(b, it, e) : changed(e);
 }
 
@@ -439,7 +444,7 @@ static void carry_out(struct put_batch *b, struct put_item *it, struct stamp now
             journal_undo(b->a.journal, it->intent);
         return;
     }
-    if (it->gone) {
+    if (it->gone || it->kind == PUT_REMOVE) {
         place = JOURNAL_NO_PLACE;
     } else if (it->kind == PUT_RECORD) {
         place = it->seen.place;

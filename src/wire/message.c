@@ -537,7 +537,7 @@ int message_get_apply(struct frame *f, char *path, char *from_path, struct messa
     m->why = rd_u8(&f->body);
     uint64_t lender = rd_varint(&f->body);
     m->lender = (uint32_t)(lender & 0xffff);
-    if (f->body.bad || m->how > STORE_REMOVE || m->from > MSG_FROM_PATCH || m->why >= STORE_WHYS ||
+    if (f->body.bad || m->how > STORE_PRUNE || m->from > MSG_FROM_PATCH || m->why >= STORE_WHYS ||
         lender > 0xffff)
         return finish(f, false, e);
     m->from_path = NULL;
@@ -548,8 +548,9 @@ int message_get_apply(struct frame *f, char *path, char *from_path, struct messa
         return rc;
     /* Content must come from somewhere exactly where there is content to come; and a tombstone has none. */
     bool content = m->how == STORE_CONTENT && m->entry.kind != ENTRY_DIR;
-    bool gone = m->entry.kind == ENTRY_GONE;
+    bool gone = m->entry.kind == ENTRY_GONE, prune = m->how == STORE_PRUNE;
     bool fits = gone ? m->how == STORE_RECORD || m->how == STORE_REMOVE : m->how != STORE_REMOVE;
+    fits &= prune == (m->why == STORE_WHY_PRUNED) && !(prune && m->entry.kind == ENTRY_DIR);
     bool patch = m->from == MSG_FROM_PATCH;
     return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0 && fits &&
                   (!patch || m->entry.kind == ENTRY_FILE), e);

@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -753,6 +756,292 @@ static void killed_in_between(void **state)
     free(path);
 }
 
+/* ---- prunings: others hold it, and nobody deleted it ---- */
+
+static void prune_as(struct world *w, const struct entry *e)
+{
+    struct store_op op = {.seq = w->given++, .how = STORE_PRUNE, .why = STORE_WHY_PRUNED, .from_root = -1, .entry = e};
+    if (w->s->ops->apply(w->s, &op, &w->e) < 0)
+        fail_msg("apply: %s", w->e.msg);
+}
+
+static void prune(struct world *w, const char *path)
+{
+    struct entry e;
+    entry_copy(&e, get(w, path));
+    version_set(&e.version, &other, 7);
+    prune_as(w, &e);
+}
+
+static void prunings(void **state)
+{
+    struct world *w = *state;
+    for (int killed = 0; killed < 2; killed++) {
+        enter(w);
+        uint64_t count = own(w, "a");
+        prune(w, "a");
+        prune(w, "d/e/link");
+        if (killed) {
+            flush(w);
+            leave(w);
+            w->dry_run = true;
+            enter(w);
+            w->dry_run = false;
+        } else {
+            commit(w);
+        }
+        expect(w, "d d/b d/e z");
+        assert_false(exists(w, "a"));
+        in_trash(w, "a", "alpha");
+        sh(w, "test -L .sos-sync/trash/*/d/e/link && grep -q pruned .sos-sync/trash/*.txt");
+        sh(w, "! grep -q deleted .sos-sync/trash/*.txt && test -z \"$(find . -name '.sos-sync.tmp*')\"");
+        run(w); /* deletions are propagated, but this was none */
+        expect(w, "d d/b d/e z");
+        assert_true(w->scan.floor >= count && count > 0);
+        assert_int_equal(w->problems, 0);
+        enter(w);
+        assert_true(as_before(w));
+        leave(w);
+        sh(w, "echo alpha >a; ln -s b d/e/link; rm -r .sos-sync/trash");
+        run(w);
+        assert_true(own(w, "a") > count);
+        assert_int_equal(get(w, "a")->version.n, 1);
+    }
+}
+
+/* What is made under its name while only the journal knows counts above what was pruned. */
+static void made_again_after_a_pruning(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 5; i++) {
+        sh(w, "echo more >>a");
+        run(w);
+    }
+    uint64_t count = own(w, "a");
+    assert_true(count > 4);
+    enter(w);
+    prune(w, "a");
+    flush(w);
+    leave(w);
+    sh(w, "echo new >a");
+    run(w);
+    assert_int_equal(get(w, "a")->version.n, 1);
+    assert_true(own(w, "a") > count);
+    /* Nor is anything left of it where nobody may look: what was pruned is not carried on. */
+    enter(w);
+    prune(w, "d/b");
+    flush(w);
+    leave(w);
+    w->filter = filter_new();
+    assert_int_equal(filter_add(w->filter, false, "/d/", &w->e), 0);
+    run(w);
+    expect(w, "a d(hidden) d/e(hidden) d/e/link(hidden) z");
+}
+
+static void all_pruned_and_killed(void **state)
+{
+    struct world *w = *state;
+    enter(w);
+    prune(w, "a");
+    prune(w, "d/b");
+    prune(w, "d/e/link");
+    prune(w, "z");
+    flush(w);
+    leave(w);
+    run(w); /* and does not miss its disk */
+    expect(w, "d d/e");
+    assert_int_equal(w->scan.before, 0);
+}
+
+static void prunes_only_what_was_seen(void **state)
+{
+    struct world *w = *state;
+    struct entry e;
+    sh(w, "touch -d 2001-01-01 z d/b");
+    run(w);
+    sh(w, "cp -p z ../z; printf OMEGA | dd of=z conv=notrunc status=none; touch -r ../z z");
+    run(w);
+    enter(w);
+    entry_copy(&e, get(w, "a"));
+    e.digest.b[0] ^= 1;
+    prune_as(w, &e);
+    entry_copy(&e, get(w, "d"));
+    prune_as(w, &e);
+    prune(w, "d/b");
+    sh(w, "echo after >d/b");
+    prune(w, "d/e/link");
+    sh(w, "rm d/e/link");
+    entry_copy(&e, get(w, "a"));
+    e.path = "nowhere";
+    e.path_len = 7;
+    prune_as(w, &e);
+    e.path = "z";
+    e.path_len = 1;
+    e.kind = ENTRY_GONE;
+    e.size = e.mode = 0;
+    e.digest = (struct digest){{0}};
+    prune_as(w, &e);
+    flush(w);
+    assert_int_equal(w->code[0], ERR_CHANGED);
+    assert_int_equal(w->code[1], ERR_UNSUPPORTED);
+    assert_int_equal(w->code[2], ERR_CHANGED);
+    assert_int_equal(w->code[3], ERR_CHANGED);
+    assert_int_equal(w->code[4], ERR_CHANGED);
+    assert_int_equal(w->code[5], ERR_UNSUPPORTED);
+    sh(w, "test \"$(cat d/b)\" = after && test \"$(cat a)\" = alpha");
+    leave(w);
+    run(w);
+    expect(w, "a d d/b d/e d/e/link! z"); /* that one was somebody's deletion */
+}
+
+/* Its content is another than the winner's, but it is of no use to anybody. */
+static void damaged_is_pruned(void **state)
+{
+    struct world *w = *state;
+    struct entry e;
+    char *path = mem_printf("%s/.sos-sync/manifest", w->root);
+    enter(w);
+    leave(w);
+    /* It was recorded as something else, and nothing says that it was changed since. */
+    const struct manifest_head head = {.algo = DIGEST_XXH3_128, .store = w->id, .floor = 1};
+    int fd = open(path, O_RDWR | O_TRUNC);
+    struct manifest_writer *m = manifest_writer_new(fd, &head);
+    for (size_t i = 0; i < w->n; i++) {
+        bool it = strcmp(w->list[i].path, "z") == 0;
+        w->list[i].digest.b[0] ^= it;
+        w->list[i].place.racy &= !it;
+        assert_int_equal(manifest_writer_put(m, &w->list[i], &w->e), 0);
+    }
+    assert_int_equal(manifest_writer_end(m, NULL, &w->e), 0);
+    manifest_writer_free(m);
+    close(fd);
+    free(path);
+    w->rules.part = w->rules.parts = 1;
+    enter(w);
+    assert_int_equal(get(w, "z")->flags, ENTRY_DAMAGED);
+    entry_copy(&e, get(w, "z"));
+    e.digest.b[0] ^= 2;
+    e.flags = 0;
+    prune_as(w, &e);
+    commit(w);
+    assert_int_equal(w->code[0], 0);
+    expect(w, "a d d/b d/e d/e/link");
+    in_trash(w, "z", "omega");
+    leave(w);
+    run(w);
+    expect(w, "a d d/b d/e d/e/link");
+}
+
+static void pruning_not_allowed(void **state)
+{
+    struct world *w = *state;
+    for (int i = 0; i < 2; i++) {
+        w->no_delete = i == 0;
+        w->read_only = i == 1;
+        enter(w);
+        prune(w, "a");
+        flush(w);
+        assert_int_equal(w->code[0], ERR_DENIED);
+        assert_true(exists(w, "a"));
+        leave(w);
+    }
+}
+
+/* Killed anywhere, nothing is lost, nothing comes to be a deletion, and the next run finds nothing to wonder at. */
+static void killed_while_pruning(void **state)
+{
+    struct world *w = *state;
+    bool more = true;
+    for (int n = 1; more; n++) {
+        int status = 0;
+        sh(w, "rm -rf .sos-sync/trash; echo alpha >a; mkdir -p d; echo beta >d/b; echo omega >z");
+        run(w);
+        uint64_t count = own(w, "d/b");
+        pid_t pid = fork();
+        if (pid == 0) {
+            enter(w);
+            prune(w, "a");
+            prune(w, "d/b");
+            flush(w);
+            ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+            raise(SIGSTOP);
+            prune(w, "z");
+            commit(w);
+            _exit(0);
+        }
+        for (int i = 0; i < n && more; i++) {
+            more = waitpid(pid, &status, 0) == pid && WIFSTOPPED(status);
+            if (more)
+                ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
+        }
+        if (more) {
+            more = waitpid(pid, &status, 0) == pid && WIFSTOPPED(status);
+            if (more) {
+                kill(pid, SIGKILL);
+                waitpid(pid, &status, 0);
+            }
+        }
+        run(w);
+        for (size_t i = 0; i < w->n; i++)
+            assert_int_not_equal(w->list[i].kind, ENTRY_GONE);
+        assert_null(maybe(w, "a"));
+        assert_null(maybe(w, "d/b"));
+        assert_true(w->scan.floor >= count);
+        assert_true((maybe(w, "z") != NULL) == exists(w, "z"));
+        in_trash(w, "d/b", "beta");
+        sh(w, "test -z \"$(find . -path ./.sos-sync -prune -o -name '.sos-sync.tmp*' -print)\"");
+        sh(w, "test -e z || grep -rqs '^omega$' .sos-sync/trash");
+        assert_true(n < 2000 && (more || n > 50));
+    }
+    assert_false(exists(w, "z"));
+}
+
+/* ---- who holds it ---- */
+
+/* A run tells this store that these hold what it has, too. */
+static void tell_holders(struct world *w, const char *path, const struct uuid *more)
+{
+    struct entry e;
+    entry_copy(&e, get(w, path));
+    assert_int_equal(holders_add(&e.holders, &w->id), 0);
+    assert_int_equal(holders_add(&e.holders, more), 0);
+    struct store_op op = {.seq = w->given++, .how = STORE_RECORD, .from_root = -1, .entry = &e};
+    assert_int_equal(w->s->ops->apply(w->s, &op, &w->e), 0);
+}
+
+static void holders_last_until_an_edit(void **state)
+{
+    struct world *w = *state;
+    const struct uuid third = {{3}};
+    enter(w);
+    tell_holders(w, "a", &other);
+    tell_holders(w, "d/b", &other);
+    tell_holders(w, "z", &other);
+    commit(w);
+    assert_int_equal(w->code[0] | w->code[1] | w->code[2], 0);
+    leave(w);
+    sh(w, "touch .; rm z; echo edit >d/b");
+    run(w);
+    assert_int_equal(get(w, "a")->holders.n, 2);
+    assert_true(holders_have(&get(w, "a")->holders, &w->id) && holders_have(&get(w, "a")->holders, &other));
+    assert_int_equal(get(w, "d/b")->holders.n, 0);
+    assert_int_equal(get(w, "z")->kind, ENTRY_GONE);
+    assert_int_equal(get(w, "z")->holders.n, 0);
+    /* Killed before the commit: what was told counts, though no version is new. */
+    enter(w);
+    tell_holders(w, "a", &third);
+    flush(w);
+    leave(w);
+    enter(w);
+    assert_int_equal(get(w, "a")->holders.n, 3);
+    assert_true(w->scan.changed);
+    commit(w);
+    leave(w);
+    enter(w);
+    assert_true(as_before(w));
+    assert_int_equal(get(w, "a")->holders.n, 3);
+}
+
 /* Content may be read under another name than its own. */
 static void read_elsewhere(void **state)
 {
@@ -806,6 +1095,14 @@ int main(void)
         T(the_whole_directory_went),
         T(not_allowed),
         T(killed_in_between),
+        T(prunings),
+        T(made_again_after_a_pruning),
+        T(all_pruned_and_killed),
+        T(prunes_only_what_was_seen),
+        T(damaged_is_pruned),
+        T(pruning_not_allowed),
+        T(killed_while_pruning),
+        T(holders_last_until_an_edit),
         T(read_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
