@@ -450,7 +450,8 @@ static int make_plan(struct run *r, struct err *e)
     for (;;) {
         new_plan(r);
         r->in_step = r->parts > 0 && !r->allot && all_equal(r) && !damage_known(r);
-        int rc = r->parts < 2 || (r->in_step && !r->options->removes) ? 0 : attempt(r, e);
+        bool compares = r->options->removes || r->allot ? r->parts > 0 : r->parts > 1 && !r->in_step;
+        int rc = compares ? attempt(r, e) : 0;
         if (rc <= 0)
             return rc < 0 ? rc : plan_end(r->plan, e);
         if ((rc = drain_lists(r, e)) < 0)
