@@ -177,6 +177,7 @@ static int enter(struct walk *w, int fd, const struct stat *st)
         close(fd);
         return rc;
     }
+    scan_out_enters(&w->out, st->st_dev);
     struct frame *f = push_frame(w);
     *f = (struct frame){scan_batch_dir(fd), st->st_dev, st->st_ino, before, before.n, w->names.n, w->len};
     return 0;
@@ -312,6 +313,7 @@ static int enter_root(struct walk *w)
         return rc;
     }
     w->dev = st.st_dev;
+    scan_out_enters(&w->out, st.st_dev);
     if (scan_list_push(&w->names, fd) < 0) {
         int rc = err_sys(w->out.e, "the store's root");
         close(fd);

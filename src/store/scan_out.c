@@ -28,6 +28,8 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
     o->objects = o->bytes = 0;
     o->files = false;
     o->ticked = clock_mono_ms();
+    o->dev = NULL;
+    o->devs = 0;
 }
 
 void scan_out_end(struct scan_out *o)
@@ -35,6 +37,7 @@ void scan_out_end(struct scan_out *o)
     history_on_missed(o->args->history, NULL, NULL);
     scan_hash_free(o->pool);
     scan_batch_free(o->batch);
+    free(o->dev);
 }
 
 /* Is it the disk, or the way to it, and not the object? */
@@ -57,6 +60,22 @@ void scan_out_problem(struct scan_out *o, const char *path, const char *text, in
     o->args->watch->problem(o->args->watch->ctx, true, path, sys ? why.msg : text);
     o->report->problems++;
     o->found->sick |= is_sickness(sys);
+}
+
+static bool was_in(const struct scan_out *o, uint64_t dev)
+{
+    for (size_t i = o->devs; i > 0; i--)
+        if (o->dev[i - 1] == dev)
+            return true;
+    return false;
+}
+
+void scan_out_enters(struct scan_out *o, uint64_t dev)
+{
+    if (was_in(o, dev))
+        return;
+    o->dev = mem_resize(o->dev, o->devs + 1, sizeof *o->dev);
+    o->dev[o->devs++] = dev;
 }
 
 int scan_out_tick(struct scan_out *o)
@@ -184,10 +203,19 @@ static bool is_excluded(const struct scan_out *o, const struct entry *e)
     return f && (filter_excludes(f, e->path, e->path_len, false) || filter_excludes(f, e->path, e->path_len, true));
 }
 
+/* Where mount points are crossed: was it on a file system that is not mounted now? Then nobody deleted it. */
+static bool was_elsewhere(const struct scan_out *o, const struct history_at *at)
+{
+    const struct entry *was = at->recorded;
+    return o->args->cross && was && was->place.ino != 0 && !was_in(o, was->place.dev);
+}
+
 /* 1: o->left is to be put; 0: nothing is left. */
 static int bury(struct scan_out *o, const struct history_at *at)
 {
     enum scan_missed what = scan_judge_missed(&o->judge, at, &o->left);
+    if (what == SCAN_DELETED && was_elsewhere(o, at))
+        what = SCAN_LOST;
     if (what == SCAN_LOST || what == SCAN_DELETED) {
         if (at->recorded)
             history_gone(o->args->history, at->recorded);

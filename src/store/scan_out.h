@@ -24,6 +24,8 @@ struct scan_out {
     uint64_t objects, bytes;  /* for progress */
     bool files;               /* one was put at least */
     int64_t ticked;           /* when we last told, in monotonic ms */
+    uint64_t *dev;            /* file systems that the walk has been in */
+    size_t devs;
     struct entry now;         /* room for the entry that is being made; any call that puts may use it */
     struct entry left, aside; /* room for a tombstone, and for what now was before it came between */
 };
@@ -35,6 +37,9 @@ void scan_out_end(struct scan_out *o);
 
 /* An object that could not be looked at, for this reason; sys: an errno, or 0. */
 void scan_out_problem(struct scan_out *o, const char *path, const char *text, int sys);
+
+/* The walk is in a directory of this file system. */
+void scan_out_enters(struct scan_out *o, uint64_t dev);
 
 /* Tells progress when it is time. All from here on return 0, or what ends the scan, with e filled. */
 int scan_out_tick(struct scan_out *o);
