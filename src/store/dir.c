@@ -228,24 +228,33 @@ struct memory {
     uint64_t intents; /* in the journal */
 };
 
-static void forget(struct memory *m)
+static void forget_files(struct memory *m)
 {
-    history_free(m->history);
     if (m->manifest >= 0)
         close(m->manifest);
     if (m->journal >= 0)
         close(m->journal);
+    m->manifest = m->journal = -1;
 }
 
-/* B8: another store's manifest would give its versions to our objects. */
-static int check_manifest(const struct dir *d, int fd, struct err *e)
+static void forget(struct memory *m)
+{
+    history_free(m->history);
+    forget_files(m);
+}
+
+/* Another store's manifest would give its versions to our objects. One that is adopted begins anew. */
+static int check_manifest(const struct dir *d, struct memory *m, struct err *e)
 {
     struct manifest_head head;
-    struct manifest_reader *r = manifest_reader_new(fd, &head, e);
+    struct manifest_reader *r = manifest_reader_new(m->manifest, &head, e);
     if (!r)
         return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
     manifest_reader_free(r);
-    if (!uuid_same(&head.store, &d->id))
+    bool other = !uuid_same(&head.store, &d->id);
+    if (other && d->rules.adopted)
+        forget_files(m);
+    else if (other)
         return err_set(e, ERR_GUARD, "%s/%s: is the manifest of another store (" MOVE_AWAY ")",
                        d->state.shown,
                        STATE_MANIFEST);
@@ -275,7 +284,7 @@ static int remember(struct dir *d, struct memory *m, struct err *e)
     if (m->manifest < -1 || m->journal < -1)
         return e ? e->code : ERR_SYS;
     if (m->manifest >= 0)
-        rc = check_manifest(d, m->manifest, e);
+        rc = check_manifest(d, m, e);
     if (rc == 0 && m->journal >= 0)
         rc = check_journal(d, m, e);
     if (rc < 0)
@@ -298,10 +307,11 @@ static bool was_away(const struct dir *d)
 /* An empty store is more often a disk that is not there. */
 static int check_emptied(const struct dir *d, const struct store_scan *out, const struct scan_found *found, struct err *e)
 {
-    if (d->rules.emptied || out->before <= 1 || found->objects > 0)
+    if (d->rules.emptied || d->rules.adopted || out->before <= 1 || found->objects > 0)
         return 0;
-    return err_set(e, ERR_GUARD, "%s: is empty, though it held %" PRIu64 " objects when it was last seen: check that its "
-                   "disk is mounted (if this is meant, --max-delete 100%% lets it pass)", d->o.root, out->before);
+    return err_set(e, ERR_GUARD, "%s is empty, though it held %" PRIu64 " objects when it was last seen: check that its disk "
+                   "is mounted. If they are lost, run once with --adopt and the name of this member, and it gets them back; "
+                   "if they were deleted on purpose, --max-delete 100%% says so", d->o.root, out->before);
 }
 
 /* After a sick disk: nothing is taken for deleted. *fd is replaced. */
@@ -335,7 +345,7 @@ static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out
         .rate = d->rules.parts ? d->rules.rate : 0, .verified = d->moment,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
         .cross = d->rules.cross,
-        .absence = {d->rules.propagate && !was_away(d), d->rules.now, d->rules.tombstones},
+        .absence = {d->rules.propagate && !d->rules.adopted && !was_away(d), d->rules.now, d->rules.tombstones},
         .history = m->history, .watch = &d->o.watch,
     };
     struct manifest_writer *w = manifest_writer_new(*fd, &head);

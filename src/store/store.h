@@ -82,6 +82,7 @@ struct store_rules {
     bool propagate;         /* an object that is missing was deleted: it leaves a tombstone. Else it is a lost replica */
     bool emptied;           /* that a store which held something is empty now is meant: else ERR_GUARD */
     bool cross;             /* mount points are entered, and are part of the store */
+    bool adopted;           /* another store was expected here, or one with something in it: what it lacks is lost, not deleted */
     int64_t tombstones;     /* how long they last; a store that was away for longer leaves none */
     int64_t trash;          /* how long the trash keeps what it gets; 0: what is replaced or removed goes at once */
     unsigned part, parts;   /* scrub: content of the part-th (from 1) of so many parts is read again; parts 0: no scrub */

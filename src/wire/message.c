@@ -115,7 +115,7 @@ void message_put_scan(struct wire_out *o, const struct message_scan *m)
     buf_str(b, m->group, m->group_len);
     const struct store_rules *r = &m->rules;
     buf_u8(b, (uint8_t)((r->propagate ? SCAN_PROPAGATE : 0u) | (r->emptied ? SCAN_EMPTIED : 0u) |
-                        (r->cross ? SCAN_CROSS : 0u)));
+                        (r->cross ? SCAN_CROSS : 0u) | (r->adopted ? SCAN_ADOPTED : 0u)));
     buf_svarint(b, r->now);
     buf_varint(b, (uint64_t)r->tombstones);
     buf_varint(b, (uint64_t)r->trash);
@@ -387,10 +387,10 @@ int message_get_scan(struct frame *f, struct message_scan *m, struct err *e)
     uint64_t tombstones = rd_varint(&f->body), trash = rd_varint(&f->body);
     uint64_t part = rd_varint(&f->body), parts = rd_varint(&f->body), rate = rd_varint(&f->body);
     m->rules = (struct store_rules){.now = now, .propagate = flags & SCAN_PROPAGATE, .emptied = flags & SCAN_EMPTIED,
-                                    .cross = flags & SCAN_CROSS, .tombstones = (int64_t)tombstones,
+                                    .cross = flags & SCAN_CROSS, .adopted = flags & SCAN_ADOPTED, .tombstones = (int64_t)tombstones,
                                     .trash = (int64_t)trash, .part = (unsigned)part, .parts = (unsigned)parts,
                                     .rate = rate};
-    bool ok = flags < SCAN_CROSS << 1 && now >= -ENTRY_TIME_MAX && now <= ENTRY_TIME_MAX &&
+    bool ok = flags < SCAN_ADOPTED << 1 && now >= -ENTRY_TIME_MAX && now <= ENTRY_TIME_MAX &&
               tombstones <= (uint64_t)ENTRY_TIME_MAX && trash <= (uint64_t)ENTRY_TIME_MAX && parts <= MSG_PARTS_MAX &&
               part <= parts && (part > 0) == (parts > 0);
     return finish(f, ok && !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);

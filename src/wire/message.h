@@ -112,7 +112,7 @@ struct message_opened {
     struct rd peer_list;       /* for message_next_peer */
 };
 
-enum message_scan_flag { SCAN_PROPAGATE = 1, SCAN_EMPTIED = 2, SCAN_CROSS = 4 };
+enum message_scan_flag { SCAN_PROPAGATE = 1, SCAN_EMPTIED = 2, SCAN_CROSS = 4, SCAN_ADOPTED = 8 };
 
 struct message_scan {
     struct uuid id;
