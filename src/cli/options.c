@@ -461,6 +461,11 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
         o->format = OPTIONS_JSON;
     if (rc == 0 && o->verbose && o->quiet)
         rc = err_set(e, ERR_USAGE, "--verbose and --quiet contradict each other");
+    /* The number of "--wait 60" would be a member, and be made. */
+    uint64_t number;
+    if (rc == 0 && o->wait < 0 && o->operands > 0 && num_duration(o->operand[0], &number, NULL) == 0)
+        rc = err_set(e, ERR_USAGE, "--wait takes its number behind a =, as in --wait=%s; a member of that name is written ./%s",
+                     o->operand[0], o->operand[0]);
     return rc;
 }
 

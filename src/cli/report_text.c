@@ -46,7 +46,7 @@ static void text_begin(struct reporter *r, const char *group, const char *const 
             widest = columns;
     }
     r->width = widest < NAME_COLUMNS ? widest : NAME_COLUMNS;
-    r->actions = 0;
+    r->actions = r->rmdirs = 0;
     if (!itemised(r))
         return;
     output_str(r->out, "group ");
@@ -68,7 +68,7 @@ static const char *color_of(const char *action)
 {
     static const struct { const char *action, *code; } table[] = {
         {"copy", "\033[32m"},     {"mkdir", "\033[32m"}, {"update", "\033[36m"}, {"adopt", "\033[36m"},
-        {"conflict", "\033[33m"}, {"heal", "\033[33m"}, {"prune", "\033[31m"}, {"delete", "\033[31m"}, {"trash", "\033[31m"},
+        {"conflict", "\033[33m"}, {"heal", "\033[33m"}, {"rmdir", "\033[31m"}, {"prune", "\033[31m"}, {"delete", "\033[31m"}, {"trash", "\033[31m"},
     };
     for (size_t i = 0; i < COUNT(table); i++)
         if (strcmp(table[i].action, action) == 0)
@@ -116,7 +116,7 @@ static void put_item(struct reporter *r, const struct sos_action *a)
     output_printf(out, "  %10s  %-12s  ", num_bytes(size, sizeof size, a->bytes), a->reason);
     put_holders(out, a);
     output_name(out, a->path);
-    if (strcmp(a->action, "mkdir") == 0)
+    if (strcmp(a->action, "mkdir") == 0 || strcmp(a->action, "rmdir") == 0)
         output_put(out, "/", 1);
     output_line(out);
 }
@@ -141,6 +141,7 @@ static void put_conflict(struct reporter *r, const struct sos_action *a)
 static void text_action(struct reporter *r, const struct sos_action *a)
 {
     r->actions++;
+    r->rmdirs += strcmp(a->action, "rmdir") == 0;
     if (itemised(r))
         put_item(r, a);
     if (!r->options->quiet && strcmp(a->action, "conflict") == 0)
@@ -237,7 +238,8 @@ static void put_deeds(struct reporter *r, const struct sos_summary *s)
 {
     uint64_t counted = deeds_of(s);
     /* Directories are told as actions, but are not in the counts. */
-    uint64_t dirs = r->actions > counted ? r->actions - counted : 0;
+    uint64_t all = r->actions > counted ? r->actions - counted : 0;
+    uint64_t gone = r->rmdirs < all ? r->rmdirs : all, dirs = all - gone;
     const struct counted deeds[] = {
         {s->copied, " copied", "copy ", "", false},
         {s->updated, " updated", "update ", "", false},
@@ -248,6 +250,8 @@ static void put_deeds(struct reporter *r, const struct sos_summary *s)
         {s->conflicts, " conflict", "settle ", " conflict", true},
         {dirs, dirs == 1 ? " directory" : " directories", "make or change ",
          dirs == 1 ? " directory" : " directories", false},
+        {gone, gone == 1 ? " directory removed" : " directories removed", "remove ",
+         gone == 1 ? " directory" : " directories", false},
     };
     put_counts(r->out, deeds, COUNT(deeds), s->dry_run);
 }
@@ -311,6 +315,8 @@ static const char *idle_text(const struct sos_summary *s)
 {
     if (s->status == SOS_OK)
         return s->scrub ? ", no damage" : ", nothing to do";
+    if (s->status == SOS_FAILED && !s->dry_run)
+        return ", nothing known to be done"; /* what was under way when it ended may be */
     return s->dry_run ? ", would do nothing" : ", nothing done";
 }
 

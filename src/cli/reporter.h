@@ -56,6 +56,7 @@ struct reporter {
     const struct options *options;
     bool color;                      /* on standard output */
     uint64_t actions;                /* told since begin */
+    uint64_t rmdirs;                 /* of these */
     size_t width;                    /* columns of the longest member name, within reason */
     struct buf scratch;
     struct reporter_echo echo[REPORTER_ECHOES]; /* the last ones */

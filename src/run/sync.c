@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -192,8 +193,15 @@ void run_failed(struct run *r, int rc, const struct err *e)
 {
     if (rc == ERR_LOCKED)
         return; /* the member that is locked has said so */
-    report_trouble(r, NULL, NULL, true, e->msg);
+    uint64_t open = 0;
+    for (size_t i = 0; i < r->peers; i++)
+        open += r->peer[i].sent - r->peer[i].done;
+    char *text = rc != ERR_INTERRUPTED || open == 0 ? mem_strdup(e->msg)
+        : mem_printf("interrupted: %" PRIu64 " operations that were under way are not told; what they did is whole, and the "
+                     "next run goes on from there", open);
+    report_trouble(r, NULL, NULL, true, text);
     report_status(r, SOS_FAILED);
+    free(text);
 }
 
 static void count_objects(struct run *r)
