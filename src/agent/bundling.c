@@ -70,7 +70,9 @@ static void give_small(struct agent *a, struct outgoing *o)
     struct entry want = outgoing_entry(o->want);
     size_t n = (size_t)want.size;
     uint8_t *room = buf_room(&o->bytes, HEAD + n + 1);
-    if (a->store->ops->read_file(a->store, &want, room + HEAD, &why) < 0) {
+    int rc = a->store->ops->read_file(a->store, &want, room + HEAD, &why);
+    /* Damaged content goes its way as that of large files does: the target finds it out, and we are asked to look at it. */
+    if (rc < 0 && rc != ERR_DAMAGED) {
         give_up(a, o, why.msg);
         return;
     }

@@ -179,6 +179,7 @@ struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked)
     if (groups_sound(c, g, *picked))
         return g;
     free(*picked);
+    *picked = NULL;
     sos_groups_free(g);
     return NULL;
 }

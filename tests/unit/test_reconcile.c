@@ -479,6 +479,8 @@ static void random_entry(uint64_t *seed, struct entry *e)
     e->first_seen = 1 + dice(seed, 3);
     e->flags = (dice(seed, 10) == 0 ? ENTRY_DAMAGED : 0u) | (dice(seed, 12) == 0 ? ENTRY_UNKNOWN : 0u) |
                (dice(seed, 100) == 0 ? ENTRY_HIDDEN : 0u);
+    if (e->kind == ENTRY_GONE)
+        e->flags &= ENTRY_HIDDEN;
     for (char who = 'A'; who < 'D'; who++) {
         struct uuid u = uuid_for(who);
         version_set(&e->version, &u, dice(seed, 3) ? dice(seed, 3) : 0);
