@@ -8,15 +8,7 @@ static const struct {
     enum policy_word word;
     bool first_is_built; /* the first of the key's values is what happens anyway */
 } unbuilt[] = {
-    {WORD_REPLICATION, false},
-    {WORD_REPLICAS, false},
-    {WORD_COPIES, false},
-    {WORD_PREFERRED, false},
-    {WORD_BLOCKED, false},
-    {WORD_SINCE, false},
     {WORD_HASH, true},
-    {WORD_DOWN_AFTER, false},
-    {WORD_CAPACITY, false},
 };
 
 static int check_entry(const struct policy_section *s, const struct policy_entry *entry, struct err *e)

@@ -233,7 +233,8 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
     struct stream by[PLAN_MEMBERS_MAX];
     static const uint8_t why[] = {
         [REASON_CONFLICT] = STORE_WHY_CONFLICT, [REASON_KIND] = STORE_WHY_KIND, [REASON_DAMAGED] = STORE_WHY_DAMAGED,
-        [REASON_DELETED] = STORE_WHY_DELETED,
+        [REASON_DELETED] = STORE_WHY_DELETED, [REASON_SURPLUS] = STORE_WHY_PRUNED, [REASON_BLOCKED] = STORE_WHY_PRUNED,
+        [REASON_DISALLOWED] = STORE_WHY_PRUNED,
     };
     struct message_apply m = {.seq = ++p->sent, .how = how[t->need], .from = STORE_FROM_NOWHERE,
                               .from_path = s->from, .lender = s->source,
