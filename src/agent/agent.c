@@ -232,7 +232,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         return rc;
     struct message_peer *peer = mem_zalloc((info.peers + 1) * sizeof *peer);
     for (size_t i = 0; i < info.peers; i++)
-        peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address)};
+        peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address), info.peer[i].seen};
     struct message_opened reply = {
         .flags = (info.exists ? OPENED_EXISTS : 0u) | (info.parent_exists ? OPENED_PARENT : 0u) |
                  (info.marked ? OPENED_MARKED : 0u) | (a->options->read_only ? OPENED_READ_ONLY : 0u) |
@@ -463,12 +463,14 @@ static int do_check(struct agent *a, struct frame *f, struct err *e)
 {
     struct entry want;
     enum store_check found;
-    int rc = message_get_send(f, a->path, &want, e);
+    bool read;
+    int rc = message_get_check(f, a->path, &read, &want, e);
     if (rc == 0)
-        rc = a->store->ops->check(a->store, &want, &found, e);
-    if (rc == 0)
-        message_put_number(&a->out, MSG_CHECKED, 0, found);
-    return rc;
+        rc = a->store->ops->check(a->store, &want, read, &found, e);
+    if (rc < 0)
+        return rc;
+    message_put_number(&a->out, MSG_CHECKED, 0, found);
+    return on_progress(a, 0, 0); /* many may wait, and each may take its time */
 }
 
 static int do_flush(struct agent *a, struct frame *f, struct err *e)

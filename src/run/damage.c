@@ -51,7 +51,7 @@ static void enqueue(struct peer *p, const struct suspect *x)
 void damage_confirm(struct peer *p, const struct plan_step *s)
 {
     enqueue(p, &(struct suspect){.prune = s->prune});
-    message_put_send(&p->out, MSG_CHECK, 0, &s->entry);
+    message_put_check(&p->out, true, &s->entry);
 }
 
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text)
@@ -62,7 +62,7 @@ bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, co
         return false;
     enqueue(source, &(struct suspect){.target = target->member->name, .own = own, .path = mem_strdup(s->entry.path),
                                       .text = mem_strdup(text)});
-    message_put_send(&source->out, MSG_CHECK, 0, &s->entry);
+    message_put_check(&source->out, true, &s->entry);
     return true;
 }
 

@@ -23,6 +23,7 @@ static int on_opened(struct peer *p, struct frame *f, struct err *e)
     struct message_peer known;
     while (p->knows_n < m.peers && message_next_peer(&m.peer_list, &known)) {
         p->knows[p->knows_n].id = known.id;
+        p->knows[p->knows_n].seen = known.seen;
         p->knows[p->knows_n++].address = mem_strndup(known.address, known.address_len);
     }
     p->state = PEER_OPENED;

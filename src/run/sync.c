@@ -119,7 +119,7 @@ static void send_commit(struct run *r, struct peer *to)
     char *where[PLAN_MEMBERS_MAX];
     for (unsigned i = 0; i < r->parts; i++) {
         where[i] = guard_where_for(r->part[i], to);
-        known[i] = (struct message_peer){r->part[i]->id, where[i], strlen(where[i])};
+        known[i] = (struct message_peer){.id = r->part[i]->id, .address = where[i], .address_len = strlen(where[i])};
     }
     message_put_commit(&to->out, known, r->parts);
     to->state = PEER_COMMITTING;

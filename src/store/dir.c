@@ -131,6 +131,8 @@ static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
     }
     if (rc == 0)
         rc = state_read_peers(&d->state, &info->peer, &info->peers, e);
+    if (rc == 0)
+        state_read_seen(&d->state, info->peer, info->peers);
     return rc;
 }
 
@@ -676,26 +678,25 @@ static int need_put(struct dir *d, struct err *e)
     return d->put ? 0 : e ? e->code : ERR_SYS;
 }
 
-static int dir_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
+/* A symlink is its target. */
+static bool link_is(int dir, const char *leaf, const struct entry *want)
 {
-    struct dir *d = dir_of(s);
-    struct err why;
-    const struct entry *have;
-    const char *leaf;
-    *found = STORE_CHECK_CHANGED;
-    int dir = want->kind == ENTRY_FILE ? find_source(d, want, &leaf, &why) : ERR_CHANGED;
-    if (dir == ERR_DAMAGED)
-        *found = STORE_CHECK_DAMAGED;
-    if (dir < 0)
-        return 0;
-    int rc = lookup_find(d->asked, want->path, want->path_len, &have, e);
-    if (rc < 0)
-        return rc;
+    char target[ENTRY_TARGET_MAX + 1];
+    ssize_t n = readlinkat(dir, leaf, target, sizeof target);
+    if (n < 0 || (uint64_t)n != want->size)
+        return false;
+    struct digest now = digest_of(target, (size_t)n);
+    return digest_same(&now, &want->digest);
+}
+
+static int check_content(struct dir *d, int dir, const char *leaf, const struct entry *have, enum store_check *found,
+                         struct err *e)
+{
     int fd = openat(dir, leaf, OPEN_SOURCE);
     if (fd < 0)
         return 0;
     struct content *c = content_new(&d->o.watch, NULL);
-    rc = check_file(c, fd, have, found, e);
+    int rc = check_file(c, fd, have, found, e);
     content_free(c);
     close(fd);
     if (rc == 0 && *found == STORE_CHECK_DAMAGED)
@@ -703,6 +704,34 @@ static int dir_check(struct store *s, const struct entry *want, enum store_check
     if (rc == 0 && *found == STORE_CHECK_DAMAGED)
         put_damaged(d->put, have);
     return rc;
+}
+
+static int dir_check(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    struct err why;
+    const struct entry *have;
+    const char *leaf;
+    *found = STORE_CHECK_CHANGED;
+    int dir = want->kind == ENTRY_FILE || want->kind == ENTRY_LINK ? find_source(d, want, &leaf, &why) : ERR_CHANGED;
+    if (dir == ERR_DAMAGED)
+        *found = STORE_CHECK_DAMAGED;
+    if (dir < 0)
+        return 0;
+    int rc = lookup_find(d->asked, want->path, want->path_len, &have, e);
+    if (rc < 0)
+        return rc;
+    if (want->kind == ENTRY_LINK) {
+        *found = link_is(dir, leaf, want) ? STORE_CHECK_GOOD : STORE_CHECK_CHANGED;
+        return 0;
+    }
+    struct seen seen = seen_of(have);
+    struct stat st;
+    if (read || have->place.racy)
+        return check_content(d, dir, leaf, have, found, e);
+    if (fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && seen_is(&seen, &st, true))
+        *found = STORE_CHECK_GOOD;
+    return 0;
 }
 
 static int wrapped(const struct dir *d, int rc, struct err *e)
@@ -787,6 +816,16 @@ static int dir_flush(struct store *s, struct err *e)
 
 /* ---- the end ---- */
 
+/* They are of a manifest that is no longer the last. */
+static void forget_lookups(struct dir *d)
+{
+    lookup_free(d->asked);
+    lookup_free(d->own);
+    index_free(d->index);
+    d->asked = d->own = NULL;
+    d->index = NULL;
+}
+
 static int commit_journal(struct dir *d, struct err *e)
 {
     int journal = state_file(&d->state, STATE_JOURNAL, e), out = -1, rc = ERR_SYS;
@@ -805,6 +844,7 @@ static int commit_journal(struct dir *d, struct err *e)
             close(d->before);
         d->before = d->manifest;
         d->manifest = out;
+        forget_lookups(d);
     } else if (out >= 0)
         close(out);
     return rc;
@@ -842,6 +882,8 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
     if (rc == 0)
         rc = state_write_last(&d->state, d->rules.now, e);
+    if (rc == 0)
+        rc = state_write_seen(&d->state, peer, peers, d->rules.now, e);
     if (rc == 0) {
         sweep_partials(d);
         trash_expire(d->trash);

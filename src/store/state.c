@@ -21,10 +21,13 @@
 #define MARKER "marker"
 #define PEERS "peers"
 #define LAST "last"
+#define SEEN "seen"
 #define HOLDER "lock"
 #define LAST_MAX 64u
 #define LAST_FIRST "last run: "
 #define PEERS_MAX 1024u /* members that are remembered */
+#define SEEN_LINE_MAX 64u
+#define SEEN_MAX (PEERS_MAX * SEEN_LINE_MAX)
 #define MARKER_MAX (64u << 10)
 #define PEERS_BYTES_MAX (16u << 20)
 #define MARKER_FIRST "sos-sync store 1"
@@ -205,6 +208,53 @@ int state_parse_peers(const char *text, size_t len, struct store_peer **peer, si
         *n = 0;
     }
     return rc;
+}
+
+static struct store_peer *find_peer(const struct uuid *id, struct store_peer *peer, size_t n)
+{
+    const struct store_peer key = {.id = *id};
+    return n ? bsearch(&key, peer, n, sizeof *peer, by_id) : NULL;
+}
+
+static size_t seen_line(char line[SEEN_LINE_MAX], const struct uuid *id, int64_t seen)
+{
+    char text[37];
+    return (size_t)snprintf(line, SEEN_LINE_MAX, "%s %" PRId64, uuid_text(text, id), seen);
+}
+
+/* As it is written, with a time that is known, and of a later uuid than the line before. */
+static bool parse_seen(const char *line, size_t len, struct uuid *id, int64_t *seen)
+{
+    char text[SEEN_LINE_MAX], again[SEEN_LINE_MAX];
+    struct uuid last = *id;
+    if (len < 38 || len >= sizeof text || !get_uuid(line, 36, id) || uuid_cmp(&last, id) >= 0)
+        return false;
+    memcpy(text, line, len);
+    text[len] = '\0';
+    *seen = strtoll(text + 36, NULL, 10);
+    return *seen != 0 && *seen >= -ENTRY_TIME_MAX && *seen <= ENTRY_TIME_MAX && seen_line(again, id, *seen) == len &&
+           memcmp(again, line, len) == 0;
+}
+
+int state_parse_seen(const char *text, size_t len, struct store_peer *peer, size_t n, struct err *e)
+{
+    const char *at = text, *end = text + len, *line;
+    size_t line_len, lines = 0;
+    struct uuid id = {{0}};
+    int64_t seen;
+    for (size_t i = 0; i < n; i++)
+        peer[i].seen = 0;
+    for (; at != end; lines++) {
+        if (!next_line(&at, end, &line, &line_len) || !parse_seen(line, line_len, &id, &seen)) {
+            for (size_t i = 0; i < n; i++)
+                peer[i].seen = 0;
+            return err_set(e, ERR_FORMAT, "line %zu is malformed", lines + 1);
+        }
+        struct store_peer *p = find_peer(&id, peer, n);
+        if (p)
+            p->seen = seen;
+    }
+    return 0;
 }
 
 /* ---- the directory ---- */
@@ -502,6 +552,43 @@ int state_remember_peers(const struct state *s, const struct store_peer *peer, s
         rc = replace(s, PEERS, &b, sync, e);
         buf_free(&b);
     }
+    state_free_peers(list, count);
+    return rc;
+}
+
+void state_read_seen(const struct state *s, struct store_peer *peer, size_t n)
+{
+    size_t len;
+    int rc;
+    struct err ignored;
+    char *text = slurp(s, SEEN, SEEN_MAX, &len, &rc, &ignored);
+    state_parse_seen(text ? text : "", text ? len : 0, peer, n, &ignored);
+    free(text);
+}
+
+int state_write_seen(const struct state *s, const struct store_peer *met, size_t n, int64_t now, struct err *e)
+{
+    struct store_peer *list;
+    struct buf b = {0};
+    char line[SEEN_LINE_MAX];
+    size_t count;
+    int rc = state_read_peers(s, &list, &count, e);
+    if (rc < 0)
+        return rc;
+    state_read_seen(s, list, count);
+    for (size_t i = 0; i < n; i++) {
+        struct store_peer *p = find_peer(&met[i].id, list, count);
+        if (p)
+            p->seen = now;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].seen == 0)
+            continue;
+        buf_put(&b, line, seen_line(line, &list[i].id, list[i].seen));
+        buf_u8(&b, '\n');
+    }
+    rc = replace(s, SEEN, &b, false, e);
+    buf_free(&b);
     state_free_peers(list, count);
     return rc;
 }

@@ -71,6 +71,13 @@ int state_read_peers(const struct state *s, struct store_peer **peer, size_t *n,
 /* Peers that are not in the list stay remembered, unless another now has their address; an unchanged file is left alone. */
 int state_remember_peers(const struct state *s, const struct store_peer *peer, size_t n, bool sync,
                          struct err *e);
+
+/*
+ * When each of the remembered peers last took part with this store: sets their seen, 0 where it is not known, or what is
+ * there cannot be used. And for these peers, if they are remembered: now. Not synced.
+ */
+void state_read_seen(const struct state *s, struct store_peer *peer, size_t n);
+int state_write_seen(const struct state *s, const struct store_peer *met, size_t n, int64_t now, struct err *e);
 void state_free_peers(struct store_peer *peer, size_t n);
 
 /*
@@ -80,6 +87,8 @@ void state_free_peers(struct store_peer *peer, size_t n);
 int state_parse_marker(const char *text, size_t len, struct marker *m, struct err *e);
 int state_parse_last(const char *text, size_t len, int64_t *at, struct err *e);
 int state_parse_peers(const char *text, size_t len, struct store_peer **peer, size_t *n, struct err *e);
+/* Sets seen of the peers, sorted by id, that the text names; of none on failure. */
+int state_parse_seen(const char *text, size_t len, struct store_peer *peer, size_t n, struct err *e);
 
 /*
  * Opens a plain file of the state for reading. Descriptor, -1 when it is not there, or an error below

@@ -160,9 +160,9 @@ enum store_have {
     STORE_HAVE_PART, /* by none, but an earlier run left a part of it */
 };
 
-/* What content turned out to be that did not have its digest when it was given. */
+/* What content turned out to be that was asked about: somebody relies on it, or it did not have its digest when it was given. */
 enum store_check {
-    STORE_CHECK_GOOD,    /* it has: what was given was changed on its way */
+    STORE_CHECK_GOOD,    /* it has its digest: what was given was changed on its way */
     STORE_CHECK_DAMAGED, /* it has not, though nothing says that it was changed: now recorded as damaged, and not offered any more */
     STORE_CHECK_CHANGED, /* it was changed or removed, or cannot be read: for the next scan */
 };
@@ -216,8 +216,13 @@ struct store_ops {
     int (*read_file)(struct store *s, const struct entry *want, void *buf, struct err *e);
     int (*read_link)(struct store *s, const struct entry *want, char *target, size_t size, struct err *e);
 
-    /* A file of the manifest is read again, as a whole. Its damage is recorded with the next commit. Not in a dry run. */
-    int (*check)(struct store *s, const struct entry *want, enum store_check *found, struct err *e);
+    /*
+     * Is there a copy of want's content, a file's or symlink's, that one may rely on? read: a file is read again, as a whole; its
+     * damage is recorded with the next commit. Else it is as the manifest has it by its size, times and inode (and read
+     * where these could deceive). What the manifest has as hidden, not known or damaged is not good; nor what this run
+     * has put, until it is committed. Not in a dry run.
+     */
+    int (*check)(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e);
 
     /*
      * Target side. An operation that fails for its object alone is reported through watch.done and gives 0 here; only what
@@ -241,7 +246,10 @@ struct store_ops {
     int (*put_end)(struct store *s, const char *failed, struct err *e); /* failed: why the content did not come, or NULL */
     int (*flush)(struct store *s, struct err *e); /* every operation given so far is durable and reported */
 
-    /* What the store holds now, with versions, becomes its recorded manifest; peers is remembered. */
+    /*
+     * What the store holds now, with versions, becomes its recorded manifest, which check and apply go by from then on. peers, who
+     * take part in this run, are remembered as seen now (rules.now), whatever their seen says.
+     */
     int (*commit)(struct store *s, const struct store_peer *peer, size_t peers, struct err *e);
 
     /*

@@ -46,12 +46,18 @@ static void get_uuid(struct rd *r, struct uuid *u)
         memset(u->b, 0, sizeof u->b);
 }
 
+static bool is_time(int64_t t)
+{
+    return t >= -ENTRY_TIME_MAX && t <= ENTRY_TIME_MAX;
+}
+
 static void put_peers(struct buf *b, const struct message_peer *peer, size_t n)
 {
     buf_varint(b, n);
     for (size_t i = 0; i < n; i++) {
         put_uuid(b, &peer[i].id);
         buf_str(b, peer[i].address, peer[i].address_len);
+        buf_svarint(b, peer[i].seen);
     }
 }
 
@@ -66,6 +72,8 @@ static void get_peers(struct rd *r, size_t *n, struct rd *list)
     for (uint64_t i = 0; !r->bad && i < count; i++) {
         get_uuid(r, &p.id);
         rd_str(r, MSG_TEXT_MAX, &p.address_len);
+        if (!is_time(rd_svarint(r)))
+            r->bad = true;
     }
     *n = r->bad ? 0 : (size_t)count;
     *list = rd_of(from, r->bad ? 0 : (size_t)(r->p - from));
@@ -77,6 +85,7 @@ int message_next_peer(struct rd *list, struct message_peer *p)
         return 0;
     get_uuid(list, &p->id);
     p->address = rd_str(list, MSG_TEXT_MAX, &p->address_len);
+    p->seen = rd_svarint(list);
     return !list->bad;
 }
 
@@ -253,6 +262,14 @@ void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *
 void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want)
 {
     manifest_put_entry(wire_out_begin(o, type, channel), want);
+    wire_out_end(o);
+}
+
+void message_put_check(struct wire_out *o, bool read, const struct entry *want)
+{
+    struct buf *b = wire_out_begin(o, MSG_CHECK, MSG_CHANNEL_LIST);
+    buf_u8(b, read);
+    manifest_put_entry(b, want);
     wire_out_end(o);
 }
 
@@ -568,7 +585,16 @@ int message_get_result(struct frame *f, struct message_result *m, struct err *e)
 int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e)
 {
     int rc = get_entry(f, path, want, e);
-    return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && (f->channel == MSG_CHANNEL_LIST) == (f->type == MSG_CHECK), e);
+    return rc < 0 ? rc : finish(f, want->kind != ENTRY_DIR && f->channel != MSG_CHANNEL_LIST, e);
+}
+
+int message_get_check(struct frame *f, char *path, bool *read, struct entry *want, struct err *e)
+{
+    uint8_t how = rd_u8(&f->body);
+    *read = how == 1;
+    int rc = get_entry(f, path, want, e);
+    return rc < 0 ? rc : finish(f, how <= 1 && f->channel == MSG_CHANNEL_LIST &&
+                                (want->kind == ENTRY_FILE || want->kind == ENTRY_LINK), e);
 }
 
 int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e)
@@ -620,11 +646,6 @@ static bool get_string(struct rd *r, char *out, size_t max)
     memcpy(out, p, n);
     out[n] = '\0';
     return true;
-}
-
-static bool is_time(int64_t t)
-{
-    return t >= -ENTRY_TIME_MAX && t <= ENTRY_TIME_MAX;
 }
 
 /* Runs and ids are only ever handed back to who named them: that a run is called so is judged there. */

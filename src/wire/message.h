@@ -49,7 +49,7 @@ enum message_type {
     MSG_TRASH_RESTORE = 33, /* C  put one back */
     MSG_TRASH_EMPTY = 34,   /* C  remove for good what is old */
     MSG_TRASH_DONE = 35,    /* A  the end of any of these three, and how it went */
-    MSG_CHECK = 36,         /* C  what came of this object did not have its digest: look at it again */
+    MSG_CHECK = 36,         /* C  is what you have of this object good? Somebody relies on it, or what came of it was wrong */
     MSG_CHECKED = 37,       /* A  what it is: enum store_check */
     MSG_STATUS = 38,        /* C  what have you recorded? Instead of a scan */
     MSG_STATED = 39,        /* A  that */
@@ -99,6 +99,7 @@ struct message_peer {
     struct uuid id;
     const char *address;
     size_t address_len;
+    int64_t seen;              /* as in struct store_peer; what COMMIT says there is not looked at */
 };
 
 struct message_opened {
@@ -206,7 +207,8 @@ void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum
 void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, CREDIT */
 void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
 void message_put_result(struct wire_out *o, uint64_t seq, int code, const char *text);
-void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want); /* SEND, SIGN, CHECK */
+void message_put_send(struct wire_out *o, uint8_t type, uint16_t channel, const struct entry *want); /* SEND, SIGN */
+void message_put_check(struct wire_out *o, bool read, const struct entry *want); /* read: not only looked at */
 void message_put_send_delta(struct wire_out *o, uint16_t channel, uint16_t signatures, const struct entry *want);
 void message_put_done(struct wire_out *o, uint64_t seq, uint64_t literal);
 void message_put_commit(struct wire_out *o, const struct message_peer *peer, size_t peers);
@@ -234,7 +236,8 @@ int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);  
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
 int message_get_apply(struct frame *f, char *path, char *from_path, struct message_apply *m, struct err *e);
 int message_get_result(struct frame *f, struct message_result *m, struct err *e);
-int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN, CHECK */
+int message_get_send(struct frame *f, char *path, struct entry *want, struct err *e); /* SEND, SIGN */
+int message_get_check(struct frame *f, char *path, bool *read, struct entry *want, struct err *e);
 int message_get_send_delta(struct frame *f, char *path, uint16_t *signatures, struct entry *want, struct err *e);
 int message_get_done(struct frame *f, uint64_t *seq, uint64_t *literal, struct err *e);
 int message_get_commit(struct frame *f, struct message_commit *m, struct err *e);

@@ -1,4 +1,4 @@
-/* The marker, the list of peers, who holds the lock, when the last run was, and the names of partials. */
+/* The marker, the list of peers, when they were seen, who holds the lock, when the last run was, and the names of partials. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +40,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (!peer[i].address[0] || (i && uuid_cmp(&peer[i - 1].id, &peer[i].id) >= 0))
                 __builtin_trap();
     state_free_peers(peer, n);
+    struct store_peer some[2] = {{.id = {{0x11}}, .seen = 1}, {.id = {{0x22}}, .seen = 1}};
+    int rc = state_parse_seen((const char *)data, size, some, 2, &e);
+    for (size_t i = 0; i < 2; i++)
+        if (some[i].seen > ENTRY_TIME_MAX || some[i].seen < -ENTRY_TIME_MAX || (rc < 0 && some[i].seen))
+            __builtin_trap();
     int64_t at;
     if (state_parse_last((const char *)data, size, &at, &e) == 0 && (at > ENTRY_TIME_MAX || at < -ENTRY_TIME_MAX))
         __builtin_trap();

@@ -45,7 +45,8 @@ static void read_message(struct frame *f)
     case MSG_OPENED:
         if (message_get_opened(f, &m.opened, &e) == 0) {
             for (n = 0; message_next_peer(&m.opened.peer_list, &peer); n++)
-                ;
+                if (peer.seen > ENTRY_TIME_MAX || peer.seen < -ENTRY_TIME_MAX)
+                    abort();
             if (n != m.opened.peers)
                 abort();
         }
@@ -68,8 +69,8 @@ static void read_message(struct frame *f)
     case MSG_STATED: message_get_stated(f, &m.stated, &e); break;
     case MSG_APPLY: message_get_apply(f, path, from_path, &m.apply, &e); break;
     case MSG_RESULT: message_get_result(f, &m.result, &e); break;
+    case MSG_CHECK: message_get_check(f, path, &yes, &m.entry, &e); break;
     case MSG_SIGN:
-    case MSG_CHECK:
     case MSG_SEND: message_get_send(f, path, &m.entry, &e); break;
     case MSG_SEND_DELTA: message_get_send_delta(f, path, &channel, &m.entry, &e); break;
     case MSG_DONE: message_get_done(f, &number, &literal, &e); break;

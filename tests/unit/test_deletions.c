@@ -1042,6 +1042,116 @@ static void holders_last_until_an_edit(void **state)
     assert_int_equal(get(w, "a")->holders.n, 3);
 }
 
+/* ---- peers, and copies that others rely on ---- */
+
+static int64_t seen_of_peer(const struct world *w, const struct uuid *id)
+{
+    for (size_t i = 0; i < w->info.peers; i++)
+        if (uuid_same(&w->info.peer[i].id, id))
+            return w->info.peer[i].seen;
+    return -77;
+}
+
+static void peers_are_seen(void **state)
+{
+    struct world *w = *state;
+    struct store_peer peer[] = {{.id = other, .address = (char *)"/other"}, {.id = {{3}}, .address = (char *)"/third", .seen = 5}};
+    const char *broken[] = {"echo rubbish >.sos-sync/seen", "rm .sos-sync/seen", "rm .sos-sync/seen; mkdir .sos-sync/seen"};
+    enter(w);
+    assert_int_equal(w->info.peers, 0);
+    assert_int_equal(w->s->ops->commit(w->s, peer, 2, &w->e), 0);
+    w->rules.now = NOW + DAY;
+    enter(w);
+    assert_true(seen_of_peer(w, &other) == NOW && seen_of_peer(w, &peer[1].id) == NOW);
+    assert_int_equal(w->s->ops->commit(w->s, peer, 1, &w->e), 0);
+    enter(w);
+    assert_true(seen_of_peer(w, &other) == NOW + DAY && seen_of_peer(w, &peer[1].id) == NOW);
+    leave(w);
+    for (size_t i = 0; i < 3; i++) {
+        sh(w, broken[i]);
+        w->dry_run = true;
+        enter(w);
+        assert_true(seen_of_peer(w, &other) == 0 && seen_of_peer(w, &peer[1].id) == 0);
+        leave(w);
+        w->dry_run = false;
+        if (i == 2)
+            sh(w, "rmdir .sos-sync/seen");
+        enter(w);
+        assert_int_equal(w->s->ops->commit(w->s, peer + 1, 1, &w->e), 0);
+        enter(w);
+        assert_true(seen_of_peer(w, &other) == 0 && seen_of_peer(w, &peer[1].id) == NOW + DAY);
+        leave(w);
+    }
+}
+
+static enum store_check check(struct world *w, const struct entry *want, bool read)
+{
+    enum store_check found;
+    if (w->s->ops->check(w->s, want, read, &found, &w->e) < 0)
+        fail_msg("check: %s", w->e.msg);
+    return found;
+}
+
+static void copies_are_confirmed(void **state)
+{
+    struct world *w = *state;
+    struct entry a, b, link, z, e;
+    sh(w, "touch -d 2001-01-01 a d/b z");
+    w->filter = filter_new();
+    assert_int_equal(filter_add(w->filter, false, "z", &w->e), 0);
+    run(w);
+    enter(w);
+    entry_copy(&a, get(w, "a"));
+    entry_copy(&b, get(w, "d/b"));
+    entry_copy(&link, get(w, "d/e/link"));
+    entry_copy(&z, get(w, "z"));
+    for (int read = 0; read < 2; read++) {
+        assert_int_equal(check(w, &a, read), STORE_CHECK_GOOD);
+        assert_int_equal(check(w, &link, read), STORE_CHECK_GOOD);
+        assert_int_equal(check(w, &z, read), STORE_CHECK_CHANGED); /* not offered */
+        entry_copy(&e, &a);
+        e.digest.b[0] ^= 1;
+        assert_int_equal(check(w, &e, read), STORE_CHECK_CHANGED);
+        entry_copy(&e, get(w, "d"));
+        assert_int_equal(check(w, &e, read), STORE_CHECK_CHANGED);
+        entry_copy(&e, &a);
+        e.path = "nowhere";
+        e.path_len = 7;
+        assert_int_equal(check(w, &e, read), STORE_CHECK_CHANGED);
+        e.path = "../store/a";
+        e.path_len = 10;
+        assert_int_equal(check(w, &e, read), STORE_CHECK_CHANGED);
+    }
+    /* What came within this run is a copy once it is recorded. */
+    struct store_op op = {.seq = w->given++, .how = STORE_CONTENT, .from = STORE_FROM_SELF, .from_root = -1, .entry = &e};
+    e.path = "copy";
+    e.path_len = 4;
+    assert_int_equal(w->s->ops->apply(w->s, &op, &w->e), 0);
+    flush(w);
+    assert_int_equal(w->code[0], 0);
+    assert_int_equal(check(w, &e, true), STORE_CHECK_CHANGED);
+    commit(w);
+    assert_int_equal(check(w, &e, true), STORE_CHECK_GOOD);
+    assert_int_equal(check(w, &e, false), STORE_CHECK_GOOD);
+    /* And then goes on. */
+    prune(w, "a");
+    flush(w);
+    assert_int_equal(w->code[1], 0);
+    assert_int_equal(check(w, &a, true), STORE_CHECK_CHANGED);
+    assert_int_equal(check(w, &a, false), STORE_CHECK_CHANGED);
+    sh(w, "echo longer >copy; echo atad >d/b; touch -d 2001-01-01 d/b; ln -sf elsewhere d/e/link");
+    for (int read = 0; read < 2; read++) {
+        assert_int_equal(check(w, &e, read), STORE_CHECK_CHANGED);
+        assert_int_equal(check(w, &b, read), STORE_CHECK_CHANGED);
+        assert_int_equal(check(w, &link, read), STORE_CHECK_CHANGED);
+    }
+    commit(w);
+    expect(w, "copy d d/b d/e d/e/link z(hidden)");
+    leave(w);
+    run(w);
+    expect(w, "copy d d/b d/e d/e/link z(hidden)");
+}
+
 /* Content may be read under another name than its own. */
 static void read_elsewhere(void **state)
 {
@@ -1103,6 +1213,8 @@ int main(void)
         T(pruning_not_allowed),
         T(killed_while_pruning),
         T(holders_last_until_an_edit),
+        T(peers_are_seen),
+        T(copies_are_confirmed),
         T(read_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -713,7 +713,7 @@ static int opened_with_peers(int fd, void *p)
     struct fake f;
     (void)p;
     for (size_t i = 0; i < 2000; i++)
-        peer[i] = (struct message_peer){fake_id, "x", 1};
+        peer[i] = (struct message_peer){.id = fake_id, .address = "x", .address_len = 1};
     fake_open(&f, fd);
     fake_await(&f, MSG_OPEN);
     message_put_opened(&f.out, &m, peer);

@@ -120,6 +120,28 @@ static void peers_text(void **state)
     }
 }
 
+static void seen_text(void **state)
+{
+    (void)state;
+    static const struct { const char *text; int rc; int64_t one; } t[] = {
+        {"", 0, 0}, {ID " 5\n", 0, 5}, {ID " -5\n", 0, -5},
+        {ID " 36028797018963968\n", 0, (int64_t)1 << 55}, {ID " 36028797018963969\n", -1, 0},
+        {ID " 99999999999999999999\n", -1, 0}, {ID " 0\n", -1, 0}, {ID " 05\n", -1, 0}, {ID " +5\n", -1, 0},
+        {ID "  5\n", -1, 0}, {ID " 5", -1, 0}, {ID "\n", -1, 0}, {ID " 5x\n", -1, 0}, {ID " 5\n\n", -1, 0},
+        {ID " 5\n" ID " 6\n", -1, 0}, {NONE " 5\n", -1, 0}, {"rubbish\n", -1, 0},
+        {ID " 5\nffffffff-0000-4000-8000-000000000000 6\n", 0, 5},
+        {"ffffffff-0000-4000-8000-000000000000 6\n" ID " 5\n", -1, 0},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        struct store_peer p[1] = {{.seen = 77}};
+        struct err e;
+        assert_true(uuid_parse(ID, &p[0].id));
+        int rc = state_parse_seen(t[i].text, strlen(t[i].text), p, 1, &e);
+        if (rc != (t[i].rc ? ERR_FORMAT : 0) || p[0].seen != t[i].one)
+            fail_msg("%d: %d", (int)i, rc);
+    }
+}
+
 static void names(void **state)
 {
     char longest[1000];
@@ -237,6 +259,7 @@ int main(void)
         cmocka_unit_test(peers_text),
         cmocka_unit_test(names),
         cmocka_unit_test(last_run),
+        cmocka_unit_test(seen_text),
         cmocka_unit_test(holders),
         cmocka_unit_test_setup_teardown(files, setup, teardown),
     };

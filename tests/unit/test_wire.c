@@ -206,6 +206,110 @@ static void apply_refused(void **state)
     }
 }
 
+/* Only files and symlinks are pruned, from nowhere, and that is why. */
+static void prune_alone(void **state)
+{
+    (void)state;
+    static const struct { uint8_t how, from, why; enum entry_kind kind; int rc; } t[] = {
+        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_FILE, 0},
+        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_LINK, 0},
+        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_DIR, ERR_PROTO},
+        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_GONE, ERR_PROTO},
+        {STORE_PRUNE, 0, STORE_WHY_DELETED, ENTRY_FILE, ERR_PROTO},
+        {STORE_PRUNE, STORE_FROM_ROOT, STORE_WHY_PRUNED, ENTRY_FILE, ERR_PROTO},
+        {STORE_REMOVE, 0, STORE_WHY_PRUNED, ENTRY_GONE, ERR_PROTO},
+        {STORE_META, 0, STORE_WHY_PRUNED, ENTRY_FILE, ERR_PROTO},
+        {STORE_PRUNE + 1, 0, STORE_WHY_PRUNED, ENTRY_FILE, ERR_PROTO},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct line l;
+        open_line(&l);
+        struct message_apply m = {.seq = 1, .how = t[i].how, .from = t[i].from, .why = t[i].why}, got;
+        char path[PATH_LEN_MAX + 1], from_path[PATH_LEN_MAX + 1];
+        struct err e;
+        sample(&m.entry);
+        m.entry.kind = t[i].kind;
+        m.entry.mode = t[i].kind == ENTRY_LINK ? 0777 : t[i].kind == ENTRY_GONE ? 0 : 0644;
+        if (t[i].kind != ENTRY_FILE && t[i].kind != ENTRY_LINK) {
+            m.entry.size = 0;
+            m.entry.mtime = (struct stamp){0};
+            memset(&m.entry.digest, 0, sizeof m.entry.digest);
+        }
+        message_put_apply(&l.out, 0, &m);
+        struct frame f = carry(&l);
+        assert_int_equal(message_get_apply(&f, path, from_path, &got, &e), t[i].rc);
+        close_line(&l);
+    }
+}
+
+/* Times of peers, which may not be known, and must be times. */
+static void peers_round_trip(void **state)
+{
+    (void)state;
+    static const int64_t seen[] = {0, 1700000000, -5, ENTRY_TIME_MAX, ENTRY_TIME_MAX + 1, INT64_MIN};
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++) {
+        struct line l;
+        open_line(&l);
+        struct message_peer peer = {.address = "/srv/a", .address_len = 6, .seen = seen[i]}, back;
+        struct message_commit got;
+        struct err e;
+        uuid_random(&peer.id);
+        message_put_commit(&l.out, &peer, 1);
+        struct frame f = carry(&l);
+        bool good = i < 4;
+        assert_int_equal(message_get_commit(&f, &got, &e), good ? 0 : ERR_PROTO);
+        if (good) {
+            assert_int_equal(message_next_peer(&got.peer_list, &back), 1);
+            assert_true(back.seen == seen[i] && uuid_same(&back.id, &peer.id));
+            assert_int_equal(message_next_peer(&got.peer_list, &back), 0);
+        }
+        close_line(&l);
+    }
+}
+
+static void check_round_trip(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        struct line l;
+        open_line(&l);
+        struct entry want, got;
+        char path[PATH_LEN_MAX + 1];
+        struct err e;
+        bool read;
+        sample(&want);
+        want.kind = i == 3 ? ENTRY_DIR : i == 4 ? ENTRY_GONE : i == 1 ? ENTRY_LINK : ENTRY_FILE;
+        want.mode = i == 1 ? 0777 : i == 4 ? 0 : 0644;
+        if (i == 3 || i == 4) {
+            want.size = 0;
+            want.mtime = (struct stamp){0};
+            want.digest = (struct digest){{0}};
+        }
+        message_put_check(&l.out, i != 0, &want);
+        struct frame f = carry(&l);
+        f.channel = i == 5;
+        assert_int_equal(message_get_check(&f, path, &read, &got, &e), i < 3 ? 0 : ERR_PROTO);
+        if (i < 3)
+            assert_true(read == (i != 0) && entry_same_content(&want, &got));
+        close_line(&l);
+    }
+    uint8_t body[200];
+    struct buf b = {0};
+    struct entry want, got;
+    char path[PATH_LEN_MAX + 1];
+    struct err e;
+    bool read;
+    sample(&want);
+    manifest_put_entry(&b, &want);
+    memcpy(body + 1, b.data, b.len);
+    for (unsigned how = 0; how < 4; how++) {
+        body[0] = (uint8_t)how;
+        struct frame f = {MSG_CHECK, 0, rd_of(body, 1 + b.len)};
+        assert_int_equal(message_get_check(&f, path, &read, &got, &e), how < 2 ? 0 : ERR_PROTO);
+    }
+    buf_free(&b);
+}
+
 /* Every message, cut short at every byte and with a byte too many, is refused. */
 static void cut_short(void **state)
 {
@@ -330,6 +434,8 @@ int main(void)
         cmocka_unit_test(greeting_in_any_pieces), cmocka_unit_test(greeting_refused),
         cmocka_unit_test(header_refused),         cmocka_unit_test(descriptors_travel_with_their_frame),
         cmocka_unit_test(apply_round_trip),       cmocka_unit_test(apply_refused),
+        cmocka_unit_test(prune_alone),            cmocka_unit_test(peers_round_trip),
+        cmocka_unit_test(check_round_trip),
         cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
         cmocka_unit_test(scanned_round_trip),
         cmocka_unit_test(listing_round_trip),     cmocka_unit_test(listing_refused),
