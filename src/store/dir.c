@@ -50,6 +50,7 @@ struct dir {
     struct index *index;
     struct trash *trash;
     struct put *put;    /* from the first operation on */
+    bool added;         /* it has put what the manifest does not have yet */
     struct partials *partials; /* from the scan on */
     struct lookup *asked; /* the source side's */
     struct lookup *own;   /* the target side's, for bases */
@@ -706,9 +707,8 @@ static int check_content(struct dir *d, int dir, const char *leaf, const struct 
     return rc;
 }
 
-static int dir_check(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e)
+static int check_recorded(struct dir *d, const struct entry *want, bool read, enum store_check *found, struct err *e)
 {
-    struct dir *d = dir_of(s);
     struct err why;
     const struct entry *have;
     const char *leaf;
@@ -745,6 +745,7 @@ static int dir_apply(struct store *s, const struct store_op *op, struct err *e)
 {
     struct dir *d = dir_of(s);
     int rc = need_put(d, e);
+    d->added |= op->how != STORE_PRUNE;
     return rc < 0 ? rc : wrapped(d, put_apply(d->put, op, e), e);
 }
 
@@ -752,6 +753,7 @@ static int dir_put_begin(struct store *s, const struct store_op *op, struct err 
 {
     struct dir *d = dir_of(s);
     int rc = need_put(d, e);
+    d->added = true;
     return rc < 0 ? rc : wrapped(d, put_begin(d->put, op, e), e);
 }
 
@@ -859,25 +861,41 @@ static void sweep_partials(struct dir *d)
         close(manifest);
 }
 
+/* What was put so far is recorded. */
+static int commit_put(struct dir *d, struct err *e)
+{
+    int rc = d->put ? put_flush(d->put, e) : 0;
+    d->added = false;
+    if (rc < 0 || !d->put)
+        return rc;
+    bool done = put_done(d->put) > 0;
+    put_free(d->put);
+    d->put = NULL;
+    if (done)
+        rc = commit_journal(d, e);
+    else
+        state_remove(&d->state, STATE_JOURNAL);
+    while (rc < 0 && trash_no_room(e) && trash_make_room(d->trash, 0))
+        rc = commit_journal(d, e);
+    return rc;
+}
+
+/* A copy that came in this run is one as well, when it is recorded; which is asked for once, after all that has come. */
+static int dir_check(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e)
+{
+    struct dir *d = dir_of(s);
+    int rc = check_recorded(d, want, read, found, e);
+    if (rc < 0 || *found != STORE_CHECK_CHANGED || !d->added)
+        return rc;
+    rc = commit_put(d, e);
+    return rc < 0 ? rc : check_recorded(d, want, read, found, e);
+}
+
 static int dir_commit(struct store *s, const struct store_peer *peer, size_t peers, struct err *e)
 {
     struct dir *d = dir_of(s);
-    int rc = 0;
     assert(!d->o.dry_run && d->manifest >= 0);
-    if (d->put) {
-        rc = put_flush(d->put, e);
-        bool done = put_done(d->put) > 0;
-        if (rc == 0) {
-            put_free(d->put);
-            d->put = NULL;
-            if (done)
-                rc = commit_journal(d, e);
-            else
-                state_remove(&d->state, STATE_JOURNAL);
-            while (rc < 0 && trash_no_room(e) && trash_make_room(d->trash, 0))
-                rc = commit_journal(d, e);
-        }
-    }
+    int rc = commit_put(d, e);
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
     if (rc == 0)

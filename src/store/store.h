@@ -219,8 +219,8 @@ struct store_ops {
     /*
      * Is there a copy of want's content, a file's or symlink's, that one may rely on? read: a file is read again, as a whole; its
      * damage is recorded with the next commit. Else it is as the manifest has it by its size, times and inode (and read
-     * where these could deceive). What the manifest has as hidden, not known or damaged is not good; nor what this run
-     * has put, until it is committed. Not in a dry run.
+     * where these could deceive). What the manifest has as hidden, not known or damaged is not good. What this run has
+     * put counts: the manifest is brought up to date for it. Not in a dry run.
      */
     int (*check)(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e);
 
