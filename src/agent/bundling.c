@@ -30,10 +30,13 @@ static void end_object(struct outgoing *o)
     o->want = NULL;
 }
 
-/* A patch that does not come to its end fails its object at the targets, and no other. */
+/*
+ * A patch that does not come to its end fails its object at the targets, and no other. They get the reason, and whether it is
+ * a failure is for their coordinator to say, who may try again.
+ */
 static void give_up(struct agent *a, struct outgoing *o, const char *why)
 {
-    message_put_problem(&a->out, true, o->want->path, why);
+    message_put_problem(&a->out, MSG_PROBLEM_REMARK, o->want->path, why);
     outgoing_record(&o->bytes, DELTA_FAILED, why, strlen(why));
     end_object(o);
 }

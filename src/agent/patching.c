@@ -207,9 +207,10 @@ static int await_signature(struct agent *a, struct patching *p)
 
 /* ---- the object ---- */
 
+/* As in a bundle: a failure of the targets. */
 static void give_up(struct agent *a, struct patching *p, struct buf *out, const char *why)
 {
-    message_put_problem(&a->out, true, p->want->path, why);
+    message_put_problem(&a->out, MSG_PROBLEM_REMARK, p->want->path, why);
     delta_maker_fail(p->maker, why, out);
     end_object(p);
 }
