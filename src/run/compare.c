@@ -285,6 +285,10 @@ static const char *name_of(void *ctx, const struct uuid *who)
             for (size_t m = 0; m < r->peers && uuid_same(&r->peer[i].knows[k].id, who); m++)
                 if (strcmp(r->peer[m].where, r->peer[i].knows[k].address) == 0)
                     return r->peer[m].member->name;
+    for (size_t i = 0; i < r->peers; i++)
+        for (size_t k = 0; k < r->peer[i].knows_n; k++)
+            if (uuid_same(&r->peer[i].knows[k].id, who))
+                return r->peer[i].knows[k].address; /* no member of this group: its last part, as of one that has no name */
     uuid_text(r->stranger, who);
     r->stranger[8] = '\0';
     return r->stranger;

@@ -503,8 +503,10 @@ static int remove_dir(struct put_batch *b, const struct narrow *n, struct err *e
 static void clear_out(struct put_batch *b, struct narrow *n)
 {
     struct err why;
-    if (remove_dir(b, n, &why) < 0) {
-        b->a.watch->problem(b->a.watch->ctx, true, n->path, why.msg);
+    int rc = remove_dir(b, n, &why);
+    if (rc < 0) {
+        /* What is in it now was excluded, or is new: no failure. */
+        b->a.watch->problem(b->a.watch->ctx, rc != ERR_CHANGED, n->path, why.msg);
         journal_undo(b->a.journal, n->intent);
     } else {
         journal_done(b->a.journal, n->intent, &JOURNAL_NO_PLACE);
