@@ -229,3 +229,174 @@ conflicts() { jq -r 'select(.action == "conflict") | "\(.path) \(.from) \(.to)"'
     [[ $(contents a/.sos-sync/trash) == *$(printf 'by a' | sha256sum | cut -c 1-64)* ]]
     idle a b c
 }
+
+# ---- keep-both, and a member that wins ----
+
+rule() {
+    printf '[default]\nconflict: %s\n' "$1" >policy
+    EXTRA=(--policy "$PWD/policy")
+}
+
+kept() { (cd "$1" && find . -path ./.sos-sync -prune -o -name '*.conflict-*' -printf '%P\n' | LC_ALL=C sort); }
+digits() { EXTRA=() exits 0 manifest --json "$1"; jq -r --arg path "$2" 'select(.path == $path) | .digest[:8]' <<<"$output"; }
+
+# A group with names, as in the configuration.
+named() {
+    printf '[1]\na: %s/a\nb: %s/b\nc: %s/c\n' "$PWD" "$PWD" "$PWD" >conf
+    EXTRA+=(--config conf)
+}
+
+@test "conflict: keep-both: each version has a name of its own, on all members; the newest keeps the plain one" {
+    rule keep-both
+    named
+    put a d/f.txt old
+    exits 0
+    put a d/f.txt 'by a' 1700000500
+    put b d/f.txt 'by b' 1700000900
+    put c d/f.txt 'by c' 1700000700
+    chmod 600 a/d/f.txt
+    local one two
+    one=d/f.conflict-$(digits a d/f.txt)-a.txt
+    two=d/f.conflict-$(digits c d/f.txt)-c.txt
+    exits 0 --dry-run --json
+    acts <<<"$output" >planned
+    exits 0 --json
+    acts <<<"$output" | diff planned -
+    [ "$(conflicts)" = $'d/f.txt b a\nd/f.txt b c' ]
+    [ "$(jq -r 'select(.action == "copy") | .reason' <<<"$output" | sort -u)" = kept ]
+    [ "$(kept a)" = "$(printf '%s\n' "$one" "$two" | LC_ALL=C sort)" ]
+    [ "$(cat "b/d/f.txt" "b/$one" "b/$two")" = 'by bby aby c' ]
+    [ "$(stat -c '%a %Y' "b/$one")" = '600 1700000500' ]
+    same a b c
+    exits 0 --json
+    [ -z "$(acts <<<"$output")" ]
+}
+
+@test "conflict: keep-both: the same names whoever meets first, whoever drives, and each is made once" {
+    rule keep-both
+    named
+    put a d/f.txt old
+    exits 0
+    put a d/f.txt 'by a' 1700000500
+    put b d/f.txt 'by b' 1700000900
+    put c d/f.txt 'by c' 1700000700
+    local order pair first=
+    for order in 'a b:b c:a c' 'c b:a c:b a' 'a c:b c:a b' 'c a:a b:c b:b a' 'b c a'; do
+        mkdir w
+        cp -a a b c w
+        (
+            cd w
+            printf '[default]\nconflict: keep-both\n' >policy
+            EXTRA=(--policy "$PWD/policy")
+            IFS=:
+            for pair in $order; do
+                IFS=' '
+                # shellcheck disable=SC2086
+                sync -q $pair
+                IFS=:
+            done
+            IFS=' '
+            exits 0 c a b
+            same a b c
+            [ "$(cat a/d/f.txt)" = 'by b' ]
+            kept a
+        ) >names
+        [ -n "$first" ] || first=$(<names)
+        [ "$(<names)" = "$first" ] || { echo "$order: $(<names)"; return 1; }
+        rm -r w
+    done
+    # Not all versions need to have lost a conflict: what was settled meanwhile was followed.
+    [ "$(grep -c conflict <<<"$first")" -ge 1 ]
+}
+
+@test "conflict: keep-both: what was kept is an object as any other: it may be edited, and deleted for good" {
+    rule keep-both
+    put a f 'by a' 1700000500
+    put b f 'by b' 1700000900
+    exits 0 a b c
+    local name
+    name=$(kept c)
+    put c "$name" edited
+    exits 0 a b c
+    same a b c
+    [ "$(cat "a/$name")" = edited ]
+    printf 'deletions: propagate\n' >>policy
+    exits 0 a b c
+    rm "a/$name"
+    exits 0 a b c
+    [ -z "$(kept a)$(kept b)$(kept c)" ]
+    idle a b c
+}
+
+@test "conflict: keep-both: a symlink, a file against a directory, and one content on two members" {
+    rule keep-both
+    ln -s one a/l
+    touch -hd @1700000500 a/l
+    ln -s two b/l
+    touch -hd @1700000900 b/l
+    put a k 'a file' 1700000900
+    put b k/in 'in a directory'
+    put a same 'twice' 1700000100
+    put b same 'twice' 1700000100
+    put c same 'once' 1700000900
+    exits 0 --json a b c
+    same a b c
+    [ "$(readlink c/l)" = two ]
+    [ "$(readlink c/l.conflict-*)" = one ]
+    [ "$(cat c/k/in)" = 'in a directory' ]
+    [ "$(cat c/k.conflict-*)" = 'a file' ]
+    [ "$(cat a/same)" = once ] && [ "$(cat a/same.conflict-*)" = twice ]
+    [ "$(kept a | wc -l)" = 3 ]
+    idle a b c
+}
+
+@test "conflict: keep-both: long names are cut, and odd ones kept" {
+    rule keep-both
+    local long odd=$'x \n\377.tar.gz'
+    long=$(printf 'n%.0s' {1..251}).txt
+    put a "$long" 'by a' 1700000500
+    put b "$long" 'by b' 1700000900
+    put a "$odd" 'odd a' 1700000900
+    put b "$odd" 'odd b' 1700000500
+    exits 0 a b c
+    same a b c
+    [ "$(find c -path c/.sos-sync -prune -o -name '*.conflict-*' -printf x | wc -c)" = 2 ]
+    [ "$(cat c/n*.conflict-*.txt)" = 'by a' ]
+    [ "$(cat c/x*.conflict-*.gz)" = 'odd b' ]
+    idle a b c
+}
+
+@test "conflict: keep-both: with --through, and in the trash as well" {
+    rule keep-both
+    EXTRA+=(--through)
+    put a f 'by a' 1700000500
+    put b f 'by b' 1700000900
+    exits 0 a b c
+    same a b c
+    [ "$(cat c/f.conflict-*)" = 'by a' ]
+    [[ $(contents a/.sos-sync/trash) == *$(printf 'by a' | sha256sum | cut -c 1-64)* ]]
+    idle a b c
+}
+
+@test "conflict: a member wins, and where it is not involved the newest does" {
+    printf '[group 1]\nconflict: a\n' >policy
+    EXTRA=(--policy "$PWD/policy")
+    named
+    exits 0
+    put a f 'by a' 1700000100
+    put b f 'by b' 1700000900
+    exits 0 --json
+    [ "$(conflicts)" = "f a b" ]
+    [ "$(cat b/f c/f)" = 'by aby a' ]
+    put b f 'again b' 1700000900
+    put c f 'again c' 1700000100
+    exits 0 --json
+    [ "$(conflicts)" = "f b c" ]
+    [ "$(cat a/f c/f)" = 'again bagain b' ]
+    same a b c
+    # An edit that followed the member's is none against it.
+    put c f 'follows' 1600000000
+    exits 0 --json
+    [ "$(summary conflicts <<<"$output")" = 0 ]
+    [ "$(cat a/f)" = follows ]
+}
