@@ -11,7 +11,7 @@ _sos_sync() {
     --fsync) words="batch always none" ;;
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
-    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than | --part) return ;;
+    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than | --part | --max-delete) return ;;
     --config | --policy | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -25,8 +25,8 @@ _sos_sync() {
         -*)
             words="--accept-new --adopt --bwlimit --cache-dir --checksum --color --compress --config --dry-run --exclude
                 --exclude-from --format --fsync --group --help --identity --include --include-from --json --known-hosts
-                --mtree --no-cache --no-compress --no-progress --no-sandbox --policy --progress --quiet --remote-command --rsh
-                --ssh-config --state-dir --stats --threads --through --timeout --verbose --version"
+                --max-delete --mtree --no-cache --no-compress --no-progress --no-sandbox --policy --progress --quiet --remote-command --rsh
+                --ssh-config --state-dir --stats --threads --through --timeout --verbose --version --wait"
             [ "${COMP_WORDS[1]}" != agent ] ||
                 words="--help --no-delete --no-sandbox --quiet --read-only --root --state-dir --verbose --version"
             [ "${COMP_WORDS[1]}" != trash ] ||
@@ -35,7 +35,8 @@ _sos_sync() {
                     --state-dir --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != policy ] ||
                 words="--color --config --group --help --json --no-progress --object --policy --progress --quiet --version --xml"
-            [ "${COMP_WORDS[1]}" != scrub ] || words="$words --no-heal --part"
+            [ "${COMP_WORDS[1]}" != scrub ] || words="${words/--max-delete/} --no-heal --part"
+            [ "${COMP_WORDS[1]}" != rm ] || words="${words/--max-delete/} --recursive"
             ;;
         *)
             if [ "${COMP_WORDS[1]}" = trash ] && [ "$COMP_CWORD" = 2 ]; then
@@ -50,7 +51,7 @@ _sos_sync() {
                 return
             fi
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
-            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy trash scrub status agent" -- "$word")
+            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy rm trash scrub status agent" -- "$word")
             return
             ;;
         esac

@@ -238,7 +238,7 @@ rule() {
 }
 
 kept() { (cd "$1" && find . -path ./.sos-sync -prune -o -name '*.conflict-*' -printf '%P\n' | LC_ALL=C sort); }
-digits() { EXTRA=() exits 0 manifest --json "$1"; jq -r --arg path "$2" 'select(.path == $path) | .digest[:8]' <<<"$output"; }
+digits() { "$SOS_SYNC" manifest --json "$1" | jq -r --arg path "$2" 'select(.path == $path) | .digest[:8]'; }
 
 # A group with names, as in the configuration.
 named() {
@@ -262,7 +262,7 @@ named() {
     acts <<<"$output" >planned
     exits 0 --json
     acts <<<"$output" | diff planned -
-    [ "$(conflicts)" = $'d/f.txt b a\nd/f.txt b c' ]
+    [ "$(conflicts)" = $'d/f.txt b a\nd/f.txt b c' ] || { echo "$output"; false; }
     [ "$(jq -r 'select(.action == "copy") | .reason' <<<"$output" | sort -u)" = kept ]
     [ "$(kept a)" = "$(printf '%s\n' "$one" "$two" | LC_ALL=C sort)" ]
     [ "$(cat "b/d/f.txt" "b/$one" "b/$two")" = 'by bby aby c' ]
