@@ -541,6 +541,14 @@ static void emptied(void **state)
     assert_false(exists(w, ".sos-sync/manifest.new"));
     sh(w, "mkdir dir");
     assert_int_equal(try_enter(w), ERR_GUARD);
+    assert_non_null(strstr(w->e.msg, "--adopt"));
+    w->rules.adopted = true; /* what is lost is no deletion */
+    w->dry_run = 1;
+    assert_int_equal(try_enter(w), 0);
+    expect(w, "dir");
+    leave(w);
+    w->dry_run = 0;
+    w->rules.adopted = false;
     w->rules.emptied = true;
     run(w);
     expect(w, "a! d! d/b! d/e! d/e/link! dir z!");

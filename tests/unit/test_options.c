@@ -167,8 +167,11 @@ static const struct { const char *line, *says[3]; } wrong[] = {
     {"--bwlimit -1", {"--bwlimit", "-1"}},
     {"--compress=9", {"--compress", "no value"}},
     {"--no-compress=1", {"--no-compress", "no value"}},
-    {"--max-delete 101%", {"--max-delete", "100%"}},
-    {"--max-delete some", {"--max-delete", "number of objects"}},
+    {"--max-delete x", {"--max-delete", "\"x\"", "100%"}},
+    {"--max-delete 101%", {"--max-delete", "101%"}},
+    {"--max-delete=%", {"--max-delete", "%"}},
+    {"--max-delete -1", {"--max-delete", "-1"}},
+    {"--wait 60 a b", {"--wait=60", "./60"}},
     {"--policy=", {"--policy", "empty"}},
 };
 
@@ -339,6 +342,8 @@ static void help_is_narrow_and_whole(void **state)
         "-n, --dry-run", "--color[=WHEN]", "--exclude-from=FILE", "-V, --version"};
     for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
         assert_non_null(strstr(text, named[i]));
+    assert_non_null(strstr(text, "--max-delete=N|N%"));
+    assert_null(strstr(text, "--recursive")); /* of rm alone */
     for (const char *p = text; *p; p += strcspn(p, "\n") + 1)
         assert_true(strcspn(p, "\n") <= 80);
     out.text.len = 0;
