@@ -57,7 +57,7 @@ refused() {
 
 @test "policy: what is not built yet is refused by name, never read as nothing" {
     local line
-    for line in 'down-after: 3d' 'hash: sha256'; do
+    for line in 'hash: sha256'; do
         policy "[default]\n$line\n"
         refused "policy:2: ${line%%:*}.* not built yet" --config conf --policy policy
     done
