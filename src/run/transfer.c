@@ -28,7 +28,7 @@ static bool streams(const struct run *r, const struct plan_cursor *c, const stru
 {
     const struct peer *p = r->part[s->target[i].member];
     return s->target[i].content && !plan_cursor_adopts(c, i) && !peer_refuses(p, &s->target[i]) &&
-           !(p->lent >> s->source & 1);
+           !(p->lent >> s->source & 1) && s->source != p->part;
 }
 
 static bool several(uint64_t targets)
@@ -247,7 +247,7 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
         m.entry.digest = t->was;
         m.entry.mode = t->kind == ENTRY_LINK ? ENTRY_MODE_MAX : m.entry.mode;
     }
-    if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t))) {
+    if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t) || s->source == p->part)) {
         m.from = STORE_FROM_SELF;
     } else if (t->content && streams(p->run, p->cursor, s, index)) {
         unsigned k = 0;

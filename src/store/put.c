@@ -410,7 +410,9 @@ static int source_dir(struct put *p, const struct op *op, const char **leaf)
         errno = ENOENT;
         return -1;
     }
-    return file_dirs_parent(dirs_of(&p->source, op->o->from_root), path, strlen(path), leaf);
+    bool own = op->o->from == STORE_FROM_SELF && op->o->from_root < 0;
+    struct file_dirs *dirs = own ? dirs_of(&p->self, p->a.root) : dirs_of(&p->source, op->o->from_root);
+    return file_dirs_parent(dirs, path, strlen(path), leaf);
 }
 
 static int open_source(struct put *p, const struct op *op, struct err *e)
@@ -535,7 +537,7 @@ static int file_from_self(struct put *p, struct op *op, struct err *e)
             return rc;
         damaged |= rc > 0;
     }
-    if (op->o->from_root >= 0)
+    if (op->o->from_root >= 0 || (op->o->from_path && !damaged))
         return file_from_root(p, op, e);
     if (damaged)
         return err_set(e, ERR_DAMAGED, "content to adopt is damaged");
@@ -664,7 +666,7 @@ static int put_content(struct put *p, struct op *op, struct err *e)
         return file_from_root(p, op, e);
     if (o->entry->kind == ENTRY_FILE && o->from == STORE_FROM_SELF)
         return file_from_self(p, op, e);
-    if (o->entry->kind == ENTRY_LINK && o->from == STORE_FROM_ROOT)
+    if (o->entry->kind == ENTRY_LINK && (o->from == STORE_FROM_ROOT || o->from == STORE_FROM_SELF))
         return link_from_root(p, op, e);
     if (o->entry->kind == ENTRY_LINK && o->from == STORE_FROM_STREAM && o->target)
         return put_link(p, op, o->target, e);

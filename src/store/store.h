@@ -146,7 +146,8 @@ struct store_op {
     enum store_how how;
     enum store_from from;
     enum store_why why;
-    const char *from_path;      /* NUL-terminated: with STORE_FROM_ROOT, read this path there; NULL: the entry's own */
+    const char *from_path;      /* NUL-terminated: with STORE_FROM_ROOT, read this path there, with STORE_FROM_SELF here;
+                                   NULL: the entry's own */
     int from_root;              /* borrowed descriptor, for STORE_FROM_ROOT; with STORE_FROM_SELF where to turn to when the
                                    content is not there after all; else -1 */
     const char *target;         /* of a symlink that comes by stream, NUL-terminated; else NULL */

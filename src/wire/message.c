@@ -244,7 +244,7 @@ void message_put_apply(struct wire_out *o, uint16_t channel, const struct messag
     buf_u8(b, m->from);
     buf_u8(b, m->why);
     buf_varint(b, m->lender);
-    if (m->from == STORE_FROM_ROOT)
+    if (m->from == STORE_FROM_ROOT || m->from == STORE_FROM_SELF)
         buf_str(b, m->from_path ? m->from_path : "", m->from_path ? strlen(m->from_path) : 0);
     manifest_put_entry(b, &m->entry);
     wire_out_end(o);
@@ -558,7 +558,7 @@ int message_get_apply(struct frame *f, char *path, char *from_path, struct messa
         lender > 0xffff)
         return finish(f, false, e);
     m->from_path = NULL;
-    int rc = m->from == STORE_FROM_ROOT ? get_from_path(f, from_path, &m->from_path, e) : 0;
+    int rc = m->from == STORE_FROM_ROOT || m->from == STORE_FROM_SELF ? get_from_path(f, from_path, &m->from_path, e) : 0;
     if (rc == 0)
         rc = get_entry(f, path, &m->entry, e);
     if (rc < 0)
