@@ -12,6 +12,7 @@ struct branch {
     char *path; /* owned */
     size_t len;
     bool life;         /* something is left below it */
+    bool waits;        /* then it becomes a directory only when others' versions of it are kept */
     bool stays[2];     /* would something be left at the path itself? [life] */
     bool lost[2];      /* only damaged copies */
     struct kept kept[2]; /* versions to be kept, by how it is settled */
@@ -111,6 +112,27 @@ static bool concerns(const struct judge *j, const struct merge_row *row)
     return !j->a.removes || j->a.removes(j->a.ctx, row);
 }
 
+static bool waits(const struct judge *j, const struct verdict *v)
+{
+    return v->losers && j->a.rules.conflict == PLAN_KEEP_BOTH && !j->a.removes;
+}
+
+/* Of the outer ones, how many are directories for which all that is new below them must wait? */
+static unsigned depth(const struct judge *j, size_t branches)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < branches; i++)
+        n += j->branch[i].waits;
+    return n;
+}
+
+static enum plan_phase later(enum plan_phase phase, unsigned depth)
+{
+    if (depth == 0 || phase == PLAN_REMOVE)
+        return phase;
+    return phase == PLAN_ADD && depth == 1 ? PLAN_REPLACE : PLAN_REPLACE_BELOW;
+}
+
 static int add_step(struct judge *j, const struct verdict *v, uint64_t members, const struct plan_how *how, struct err *e)
 {
     int rc = plan_add(j->a.plan, v, members, how, &j->step, e);
@@ -161,19 +183,21 @@ static int add(struct judge *j, const struct merge_row *row, struct verdict *v, 
 {
     if (j->a.lives && !v->skip && (v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK))
         j->a.lives(j->a.ctx, &v->winner);
-    bool waits = v->losers && j->a.rules.conflict == PLAN_KEEP_BOTH;
     struct plan_how how = {.phase = PLAN_ADD, .hang = hang};
     if (v->winner.kind == ENTRY_GONE && !v->skip)
         how.phase = PLAN_REMOVE;
-    else if (waits || (hang == HANG_ON_DEATH && v->winner.kind != ENTRY_DIR))
+    else if (waits(j, v) || (hang == HANG_ON_DEATH && v->winner.kind != ENTRY_DIR))
         how.phase = PLAN_REPLACE;
+    how.phase = later(how.phase, depth(j, j->branches - (hang != HANG_ON_NOTHING)));
     return add_placed(j, row, v, &how, e);
 }
 
-static void keep_losers(struct judge *j, const struct merge_row *row, const struct verdict *v, struct kept *to)
+/* Where directories that have to wait lie in each other, the trash has to do. */
+static void keep_losers(struct judge *j, const struct merge_row *row, const struct verdict *v, unsigned depth,
+                        struct kept *to)
 {
-    if (j->a.rules.conflict == PLAN_KEEP_BOTH && v->losers)
-        kept_take(to, row, v, j->a.name_of, j->a.ctx);
+    if (waits(j, v) && depth < 2)
+        kept_take(to, row, v, depth > 0, j->a.name_of, j->a.ctx);
 }
 
 static bool stays(const struct verdict *v)
@@ -200,7 +224,7 @@ static int judge_simply(struct judge *j, const struct merge_row *row, struct err
         only_damaged(j, row->path);
     if (stays(&v))
         mark_life(j);
-    keep_losers(j, row, &v, &j->kept);
+    keep_losers(j, row, &v, depth(j, j->branches), &j->kept);
     return concerns(j, row) ? add(j, row, &v, HANG_ON_NOTHING, e) : 0;
 }
 
@@ -217,14 +241,16 @@ static int open_branch(struct judge *j, const struct merge_row *row, struct err 
         rc = condemn(j, row, &v[0], e);
     if (rc < 0)
         return rc;
+    unsigned deep = depth(j, j->branches);
     j->branch = mem_resize(j->branch, j->branches + 1, sizeof *j->branch);
     struct branch *b = &j->branch[j->branches++];
     *b = (struct branch){.path = mem_strndup(row->path, row->path_len), .len = row->path_len};
+    b->waits = waits(j, &v[1]);
     plan_branch(j->a.plan);
     for (int life = 0; life < 2 && rc == 0; life++) {
         b->stays[life] = stays(&v[life]);
         b->lost[life] = v[life].lost;
-        keep_losers(j, row, &v[life], &b->kept[life]);
+        keep_losers(j, row, &v[life], deep, &b->kept[life]);
         if (named && !(j->a.removes && life))
             rc = add(j, row, &v[life], life ? HANG_ON_LIFE : HANG_ON_DEATH, e);
     }
@@ -285,9 +311,10 @@ int judge_end(struct judge *j, struct err *e)
         close_branch(j);
     kept_sort(&j->kept);
     for (size_t i = 0; rc == 0 && i < j->kept.n; i++) {
-        struct plan_how how = {.phase = PLAN_KEEP, .from = j->kept.item[i].from};
+        const struct kept_item *it = &j->kept.item[i];
+        struct plan_how how = {.phase = it->below ? PLAN_KEEP_BELOW : PLAN_KEEP, .from = it->from};
         struct verdict v;
-        if (kept_names_seen(&j->names, j->kept.item[i].path) || !kept_verdict(&j->kept, i, j->a.members, &v))
+        if (kept_names_seen(&j->names, it->path) || !kept_verdict(&j->kept, i, j->a.members, &v))
             continue;
         rc = add_placed(j, NULL, &v, &how, e);
     }

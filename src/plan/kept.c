@@ -124,7 +124,7 @@ static void take_one(struct kept *k, const struct merge_row *row, const struct v
         }
 }
 
-void kept_take(struct kept *k, const struct merge_row *row, const struct verdict *v,
+void kept_take(struct kept *k, const struct merge_row *row, const struct verdict *v, bool below,
                const char *(*name_of)(void *ctx, const struct uuid *who), void *ctx)
 {
     const struct entry *winner = row->at[v->top];
@@ -134,7 +134,10 @@ void kept_take(struct kept *k, const struct merge_row *row, const struct verdict
             continue;
         size_t n = k->n;
         take_one(k, row, v, i, name_of(ctx, maker_of(row->at[i], winner)));
-        taken |= k->n > n ? k->item[n].holders : 0;
+        if (k->n > n) {
+            taken |= k->item[n].holders;
+            k->item[n].below = below;
+        }
     }
 }
 

@@ -11,12 +11,13 @@ struct kept {
         char *path, *from;    /* owned: the new name, and where it is now */
         struct entry entry;   /* its path is not set */
         uint64_t holders, present; /* members, as masks */
+        bool below;           /* a directory that has to wait for others that are kept */
     } *item;
     size_t n;
 };
 
 /* Takes from a row what the verdict's losers have, each content once. What cannot be named is left to the trash. */
-void kept_take(struct kept *k, const struct merge_row *row, const struct verdict *v,
+void kept_take(struct kept *k, const struct merge_row *row, const struct verdict *v, bool below,
                const char *(*name_of)(void *ctx, const struct uuid *who), void *ctx);
 void kept_move(struct kept *to, struct kept *from); /* from is empty then */
 void kept_sort(struct kept *k);                     /* by path */

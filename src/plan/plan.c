@@ -311,7 +311,8 @@ int plan_end(struct plan *p, struct err *e)
 
 void plan_drop_removals(struct plan *p)
 {
-    p->dropped[PLAN_REMOVE] = p->dropped[PLAN_REPLACE] = true;
+    for (unsigned i = PLAN_REMOVE; i <= PLAN_REPLACE_BELOW; i++)
+        p->dropped[i] = true;
     sum_up(p);
 }
 

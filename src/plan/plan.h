@@ -29,7 +29,10 @@ enum plan_phase {
     PLAN_ADD,     /* what is new or newer */
     PLAN_KEEP,    /* versions that lost a conflict, under names of their own */
     PLAN_REMOVE,  /* what was deleted */
-    PLAN_REPLACE, /* what had to wait for one of these: in the place of a directory, or of a version that was kept */
+    PLAN_REPLACE, /* what had to wait for one of these: in the place of a directory, or of a version that was kept; and what
+                     is new below a directory that had to */
+    PLAN_KEEP_BELOW, /* below such a directory: versions that lost a conflict, */
+    PLAN_REPLACE_BELOW, /* and what had to wait for these */
     PLAN_PRUNE,   /* copies that nobody wants any more */
     PLAN_PHASES
 };
