@@ -273,7 +273,10 @@ static void object_trouble(void *ctx, const char *path, const char *why)
     report_status(r, SOS_PARTIAL);
 }
 
-/* Who made an edit: a member by its name, also one that is away, as far as the others remember it. */
+/*
+ * Who made an edit: a member by its name, also one that is away, as far as the others remember it; and one that is not
+ * in this run by its address, of which the last part is what its name would be.
+ */
 static const char *name_of(void *ctx, const struct uuid *who)
 {
     struct run *r = ctx;
