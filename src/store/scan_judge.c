@@ -90,7 +90,10 @@ static bool same_object(const struct entry *seen, const struct entry *known)
 /* The entry of history that seen is another look at, or NULL. An intent may have renewed only the record, or its holders. */
 static const struct entry *match(const struct entry *seen, const struct history_at *at)
 {
-    bool rec = same_object(seen, at->recorded);
+    /* Where another content was put in its place for certain, what was recorded is there by somebody's doing. */
+    bool back = completed(at->intent) && at->recorded && !entry_same_content(at->intent, at->recorded) &&
+                !same_place(seen, at->recorded);
+    bool rec = !back && same_object(seen, at->recorded);
     if (!same_object(seen, at->intent))
         return rec ? at->recorded : NULL;
     enum version_order c = rec ? version_compare(&at->intent->version, &at->recorded->version) : VERSION_AFTER;

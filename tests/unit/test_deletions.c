@@ -275,6 +275,33 @@ static const struct entry *entry_of(const char *text, struct entry *e)
     return e;
 }
 
+/* What a run replaced and somebody put back is an edit; what an intent left alone is what was recorded. */
+static void put_back(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ino;  /* where it is seen; it was recorded at 5 */
+        bool done, same; /* the intent: was seen through; has the content that was recorded */
+        uint64_t mine, theirs;
+    } t[] = {
+        {5, true, false, 1, 2}, {6, true, false, 6, 3}, {5, false, false, 1, 2}, {6, false, false, 1, 2},
+        {5, true, true, 1, 3},  {6, true, true, 1, 3},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct scan_judge j = {.self = self, .floor = 5, .now = {NOW, 0}};
+        struct entry r, in, seen;
+        struct history_at at = {entry_of("f1,2", &r), entry_of(t[i].done ? "f1,3" : "f1,3o", &in)};
+        in.place.ino = t[i].done ? 7 : 0;
+        in.digest.b[0] = t[i].same ? 0 : 1;
+        entry_copy(&seen, &r);
+        seen.place.ino = t[i].ino;
+        assert_int_equal(scan_judge_record(&j, &seen, &at), SCAN_FINE);
+        if (version_count(&seen.version, &self) != t[i].mine || version_count(&seen.version, &other) != t[i].theirs)
+            fail_msg("case %zu: %u %u", i, (unsigned)version_count(&seen.version, &self),
+                     (unsigned)version_count(&seen.version, &other));
+    }
+}
+
 static void missed_paths(void **state)
 {
     (void)state;
@@ -1195,6 +1222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(missed_paths),
+        cmocka_unit_test(put_back),
         T(deleted_things),
         T(restored_things),
         T(away_too_long),
