@@ -15,6 +15,7 @@
 #include "tree.h"
 
 #define DAY 86400
+#define FULL 800 /* bytes of a full path */
 
 /* ---- chance ---- */
 
@@ -40,20 +41,32 @@ static uint8_t draw_path(uint64_t *s)
     return (uint8_t)(level < 9 ? 3 + below(s, 9) : 12 + below(s, 27));
 }
 
+static void draw_settings(struct world *w, uint64_t *s)
+{
+    static const int64_t trash[] = {0, 0, 2, 7, 7, 7, 1000, 1000};
+    w->settings = (struct settings){
+        .propagate = below(s, 4) > 0, .conflict = below(s, 5) % 3, .winner = below(s, w->members),
+        .tombstones = (below(s, 3) ? 400 : 20) * DAY, .trash = trash[below(s, 8)] * DAY,
+        .max_delete = below(s, 4) ? 0 : 1,
+    };
+}
+
 void acts_draw(struct world *w, size_t ops)
 {
     static const uint8_t weight[OP_KINDS] = {
-        [OP_EDIT] = 32, [OP_LINK] = 5, [OP_MKDIR] = 6, [OP_DELETE] = 8, [OP_CHMOD] = 5, [OP_TOUCH] = 5,
-        [OP_RENAME] = 8, [OP_DAMAGE] = 12, [OP_AWAY] = 2, [OP_BACK] = 3, [OP_RUN] = 26,
+        [OP_EDIT] = 32, [OP_LINK] = 5, [OP_MKDIR] = 6, [OP_DELETE] = 14, [OP_CHMOD] = 5, [OP_TOUCH] = 5,
+        [OP_RENAME] = 8, [OP_DAMAGE] = 10, [OP_AWAY] = 3, [OP_BACK] = 3, [OP_RESTORE] = 3, [OP_REMOVE] = 3,
+        [OP_SCRUB] = 2, [OP_RUN] = 26,
     };
     uint64_t s = w->seed;
     unsigned all = 0;
     for (unsigned k = 0; k < OP_KINDS; k++)
         all += weight[k];
     w->members = 2 + below(&s, WORLD_MEMBERS - 1);
-    bool clocks = below(&s, 2);
+    w->clocks = below(&s, 3) == 0;
+    draw_settings(w, &s);
     for (unsigned m = 0; m < w->members; m++)
-        hooks_agent[m].ahead = clocks ? ((int64_t)below(&s, 2001) - 1000) * (below(&s, 3) ? 4 * DAY : 3) : 0;
+        hooks_agent[m].ahead = w->clocks ? ((int64_t)below(&s, 2001) - 1000) * (below(&s, 3) ? 4 * DAY : 3) : 0;
     w->ops = ops ? ops : 10 + below(&s, 30);
     for (size_t i = 0; i < w->ops; i++) {
         struct op *op = &w->op[i];
@@ -70,10 +83,10 @@ void acts_draw(struct world *w, size_t ops)
 
 /* ---- places ---- */
 
-static char *full(const struct world *w, unsigned m, int path, char out[600])
+static char *full(const struct world *w, unsigned m, int path, char out[FULL])
 {
-    char root[512], text[64];
-    snprintf(out, 600, "%s/%s", world_root(w, m, root), world_path(path, text));
+    char root[512], text[WORLD_TEXT];
+    snprintf(out, FULL, "%s/%s", world_root(w, m, root), world_path(w, path, text));
     return out;
 }
 
@@ -85,31 +98,24 @@ static struct copy *copy_at(struct world *w, unsigned m, int path)
 /* Makes the directories that a path needs. false where something else stands in the way. */
 static bool make_parents(struct world *w, unsigned m, int path)
 {
-    char file[600];
-    int up = world_parent(path);
+    char file[FULL];
+    int up = world_parent(w, path);
     if (up < 0 || copy_at(w, m, up)->kind == KIND_DIR)
         return true;
     struct copy *c = copy_at(w, m, up);
     if (c->kind != KIND_NONE || !make_parents(w, m, up) || mkdir(full(w, m, up, file), 0755) < 0)
         return false;
     c->kind = KIND_DIR;
+    c->grave = GRAVE_NONE;
     c->event = -1;
     memset(&c->sure, 0, sizeof c->sure);
     return true;
 }
 
-static bool within(int path, int top)
-{
-    for (; path >= 0; path = world_parent(path))
-        if (path == top)
-            return true;
-    return false;
-}
-
 static bool damaged_below(const struct world *w, unsigned m, int top)
 {
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (within(p, top) && w->copy[m][p].damaged)
+    for (int p = 0; p < w->paths; p++)
+        if (world_within(w, p, top) && w->copy[m][p].damaged)
             return true;
     return false;
 }
@@ -117,9 +123,11 @@ static bool damaged_below(const struct world *w, unsigned m, int top)
 /* What a deletion knew is kept: it may be on record with the member until its next run. */
 static void forget(struct world *w, unsigned m, int top)
 {
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (within(p, top)) {
+    for (int p = 0; p < w->paths; p++)
+        if (world_within(w, p, top)) {
             struct copy *c = copy_at(w, m, p);
+            if (c->kind != KIND_NONE)
+                c->grave = GRAVE_LOCAL;
             c->kind = KIND_NONE;
             c->event = -1;
             c->damaged = false;
@@ -135,6 +143,7 @@ static void changed(struct world *w, unsigned m, int path, enum kind kind, int c
         memset(&c->sure, 0, sizeof c->sure);
     c->kind = (uint8_t)kind;
     c->damaged = false;
+    c->grave = GRAVE_NONE;
     c->event = e;
     if (e >= 0) {
         known_add(&c->sure, e);
@@ -201,7 +210,7 @@ static bool write_file(const char *file, const void *p, size_t n, int flags)
 /* In place, or as editors do: another file takes the name. */
 static bool edit(struct world *w, const struct op *op)
 {
-    char file[600], temp[640], label[40];
+    char file[FULL], temp[FULL + 8], label[40];
     size_t size;
     struct copy *c = copy_at(w, op->member, op->path);
     if (c->kind == KIND_DIR || !make_parents(w, op->member, op->path))
@@ -225,7 +234,7 @@ static bool edit(struct world *w, const struct op *op)
 
 static bool make_link(struct world *w, const struct op *op)
 {
-    char file[600], target[40];
+    char file[FULL], target[40];
     struct copy *c = copy_at(w, op->member, op->path);
     if (c->kind == KIND_DIR || !make_parents(w, op->member, op->path))
         return false;
@@ -242,7 +251,7 @@ static bool make_link(struct world *w, const struct op *op)
 
 static bool make_dir(struct world *w, const struct op *op)
 {
-    char file[600];
+    char file[FULL];
     struct copy *c = copy_at(w, op->member, op->path);
     if (c->kind == KIND_DIR || !make_parents(w, op->member, op->path))
         return false;
@@ -258,7 +267,7 @@ static bool make_dir(struct world *w, const struct op *op)
 /* Where a directory goes, a file may come in its place at once. */
 static bool delete(struct world *w, const struct op *op)
 {
-    char file[600];
+    char file[FULL];
     struct copy *c = copy_at(w, op->member, op->path);
     bool dir = c->kind == KIND_DIR;
     if (c->kind == KIND_NONE)
@@ -273,7 +282,7 @@ static bool delete(struct world *w, const struct op *op)
 static bool change_mode(struct world *w, const struct op *op)
 {
     static const mode_t modes[] = {0644, 0600, 0755, 0444, 0700, 0711};
-    char file[600];
+    char file[FULL];
     struct copy *c = copy_at(w, op->member, op->path);
     struct look *l = &w->look[op->member][op->path];
     mode_t mode = modes[op->arg % 6] | (c->kind == KIND_DIR ? 0700 : 0);
@@ -287,7 +296,7 @@ static bool change_mode(struct world *w, const struct op *op)
 
 static bool touch(struct world *w, const struct op *op)
 {
-    char file[600];
+    char file[FULL];
     struct copy *c = copy_at(w, op->member, op->path);
     struct look *l = &w->look[op->member][op->path];
     struct stamp t = make_mtime(w, op->member, op->path, op->arg);
@@ -300,40 +309,40 @@ static bool touch(struct world *w, const struct op *op)
 }
 
 /* Where a path below from comes to lie when from is called to. -1: too deep. */
-static int moved(int path, int from, int to)
+static int moved(const struct world *w, int path, int from, int to)
 {
     if (path == from)
         return to;
-    int up = moved(world_parent(path), from, to);
+    int up = path < WORLD_PLAIN ? moved(w, world_parent(w, path), from, to) : -1;
     int down = 3 * (up + 1) + path % 3;
-    return up < 0 || down >= (int)WORLD_PATHS ? -1 : down;
+    return up < 0 || down >= WORLD_PLAIN ? -1 : down;
 }
 
 static bool can_move(const struct world *w, unsigned m, int from, int to)
 {
     const struct copy *a = &w->copy[m][from], *b = &w->copy[m][to];
-    int up = world_parent(to);
-    if (a->kind == KIND_NONE || within(to, from) || within(from, to) || b->kind == KIND_DIR ||
+    int up = world_parent(w, to);
+    if (a->kind == KIND_NONE || world_within(w, to, from) || world_within(w, from, to) || b->kind == KIND_DIR ||
         (a->kind == KIND_DIR && b->kind != KIND_NONE) || (up >= 0 && w->copy[m][up].kind != KIND_DIR) ||
         damaged_below(w, m, from) || b->damaged)
         return false;
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (within(p, from) && w->copy[m][p].kind != KIND_NONE && moved(p, from, to) < 0)
+    for (int p = 0; p < w->paths; p++)
+        if (world_within(w, p, from) && w->copy[m][p].kind != KIND_NONE && moved(w, p, from, to) < 0)
             return false;
     return true;
 }
 
 static bool move(struct world *w, const struct op *op)
 {
-    char from[600], to[600];
+    char from[FULL], to[FULL];
     unsigned m = op->member;
     if (!can_move(w, m, op->path, op->other))
         return false;
     if (rename(full(w, m, op->path, from), full(w, m, op->other, to)) < 0)
         world_fail(w, "the test cannot rename %s: %s", from, strerror(errno));
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (within(p, op->path) && w->copy[m][p].kind != KIND_NONE)
-            changed(w, m, moved(p, op->path, op->other), w->copy[m][p].kind, w->look[m][p].content);
+    for (int p = 0; p < w->paths; p++)
+        if (world_within(w, p, op->path) && w->copy[m][p].kind != KIND_NONE)
+            changed(w, m, moved(w, p, op->path, op->other), w->copy[m][p].kind, w->look[m][p].content);
     forget(w, m, op->path);
     return true;
 }
@@ -346,7 +355,7 @@ static bool move(struct world *w, const struct op *op)
  */
 static bool on_record(const struct world *w, unsigned m, int path, const struct stat *st)
 {
-    char root[512], name[560], text[64];
+    char root[512], name[560], text[WORLD_TEXT];
     struct manifest_head head;
     const struct entry *e;
     bool found = false;
@@ -358,7 +367,7 @@ static bool on_record(const struct world *w, unsigned m, int path, const struct 
     int fd = open(name, O_RDONLY | O_CLOEXEC);
     struct manifest_reader *r = fd < 0 ? NULL : manifest_reader_new(fd, &head, NULL);
     while (r && !found && manifest_reader_next(r, &e, NULL) > 0)
-        found = strcmp(e->path, world_path(path, text)) == 0 && e->kind == ENTRY_FILE && !e->place.racy &&
+        found = strcmp(e->path, world_path(w, path, text)) == 0 && e->kind == ENTRY_FILE && !e->place.racy &&
                 e->flags == 0 && e->size == (uint64_t)st->st_size && e->place.ino == st->st_ino &&
                 e->mtime.sec == st->st_mtim.tv_sec && e->mtime.nsec == st->st_mtim.tv_nsec &&
                 clock_cmp(e->place.ctime, hooks_ctime(st, hooks_agent[m].ahead)) == 0;
@@ -395,7 +404,7 @@ static bool flip(const char *file, off_t at, size_t size, struct digest *d)
 
 static bool damage(struct world *w, const struct op *op)
 {
-    char file[600], label[40];
+    char file[FULL], label[40];
     struct copy *c = copy_at(w, op->member, op->path);
     struct stat before, after;
     struct digest d;
@@ -443,7 +452,90 @@ void acts_put_back(struct world *w, unsigned m)
         world_fail(w, "the test cannot move %s: %s", from, strerror(errno));
 }
 
-bool acts_do(struct world *w, const struct op *op)
+/* ---- the trash ---- */
+
+struct wish {
+    struct world *w;
+    uint64_t left;   /* items until ours */
+    unsigned items;
+    char id[16], member[600];
+    int path;        /* -1: none */
+};
+
+static void on_item(void *ctx, const struct sos_trash_item *item)
+{
+    struct wish *wish = ctx;
+    int path = world_path_of(wish->w, item->path);
+    if (path < 0)
+        return;
+    wish->items++;
+    if (wish->left-- != 0)
+        return;
+    wish->path = path;
+    snprintf(wish->id, sizeof wish->id, "%s", item->id);
+    snprintf(wish->member, sizeof wish->member, "%s", item->member);
+}
+
+static void on_back(void *ctx, const struct sos_trash_item *item)
+{
+    (void)item;
+    ((struct wish *)ctx)->items = 1;
+}
+
+/* Chosen is what somebody's trash has, by the id that its list tells. It may fail where a directory stands in its place. */
+static bool restore_item(struct world *w, const struct sos_groups *g, struct op *op)
+{
+    struct wish wish = {.w = w, .path = -1, .left = UINT64_MAX};
+    struct sos_options o;
+    bool found = false;
+    const struct sos_callbacks c = {.ctx = &wish};
+    const char *what = wish.id;
+    sos_options_init(&o);
+    o.no_sandbox = o.no_cache = true;
+    sos_trash_list(g, 0, &o, &c, on_item);
+    if (wish.items == 0)
+        return false;
+    wish.left = op->arg % wish.items;
+    sos_trash_list(g, 0, &o, &c, on_item);
+    wish.items = 0;
+    if (wish.path < 0 || sos_trash_restore(g, 0, &o, &c, &what, 1, &found, on_back) != SOS_OK || wish.items == 0)
+        return false;
+    const char *m = strrchr(wish.member, 'm');
+    op->member = (uint8_t)(m ? m[1] - '0' : 0);
+    op->path = (uint8_t)wish.path;
+    return true;
+}
+
+static bool restore(struct world *w, struct op *op)
+{
+    unsigned order[WORLD_MEMBERS], n = 0;
+    bool *before = mem_alloc(sizeof w->present);
+    for (unsigned m = 0; m < w->members; m++)
+        if (!w->away[m])
+            order[n++] = m;
+    struct sos_groups *g = n < 2 ? NULL : world_group(w, order, n);
+    judge_look(w);
+    memcpy(before, w->present, sizeof w->present);
+    hooks_drive(hooks_agent[op->member].ahead);
+    bool done = g && restore_item(w, g, op);
+    sos_groups_free(g);
+    judge_look(w);
+    for (size_t i = 0; i < w->contents; i++)
+        if (before[i] && !w->present[i])
+            world_fail(w, "%s was somewhere before the restore and is nowhere after it", w->content[i].label);
+    free(before);
+    if (!done)
+        return false;
+    for (int up = world_parent(w, op->path); up >= 0; up = world_parent(w, up))
+        if (copy_at(w, op->member, up)->kind == KIND_NONE)
+            changed(w, op->member, up, KIND_DIR, -1);
+    const struct look *l = &w->look[op->member][op->path];
+    changed(w, op->member, op->path, l->kind, l->content);
+    w->counts.restored++;
+    return true;
+}
+
+bool acts_do(struct world *w, struct op *op)
 {
     switch (op->kind) {
     case OP_EDIT: return edit(w, op);
@@ -454,6 +546,7 @@ bool acts_do(struct world *w, const struct op *op)
     case OP_TOUCH: return touch(w, op);
     case OP_RENAME: return move(w, op);
     case OP_DAMAGE: return damage(w, op);
+    case OP_RESTORE: return restore(w, op);
     case OP_AWAY: return take_away(w, op->member);
     case OP_BACK:
         if (!w->away[op->member])

@@ -45,6 +45,8 @@ void hooks_reset_calls(void);
  * which they were made, so that a jump makes all that was written before it old.
  */
 void hooks_jump(int64_t seconds);
+/* From now on whoever drives runs in this process has a clock that is so far ahead of the world's. */
+void hooks_drive(int64_t ahead);
 struct stamp hooks_now(int64_t ahead);
 struct stamp hooks_ctime(const struct stat *st, int64_t ahead); /* as an agent with that clock sees it */
 

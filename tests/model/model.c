@@ -45,6 +45,13 @@ static void add_counts(struct counts *to, const struct counts *c)
     to->damaged += c->damaged;
     to->conflicts += c->conflicts;
     to->dry += c->dry;
+    to->gone += c->gone;
+    to->kept += c->kept;
+    to->removed += c->removed;
+    to->restored += c->restored;
+    to->scrubbed += c->scrubbed;
+    to->limited += c->limited;
+    to->expired += c->expired;
     to->actions += c->actions;
 }
 
@@ -231,6 +238,8 @@ static bool run_all(const struct args *a, const char *base)
     }
     printf("# %u worlds, %u runs (%u dry, %u killed), %llu actions, %u conflicts, %u damaged\n", a->worlds, all.runs,
            all.dry, all.killed, (unsigned long long)all.actions, all.conflicts, all.damaged);
+    printf("# %u copies deleted, %u kept, %u removals, %u restored, %u scrubs, %u runs over the limit, %u expired\n",
+           all.gone, all.kept, all.removed, all.restored, all.scrubbed, all.limited, all.expired);
     return bad == 0;
 }
 

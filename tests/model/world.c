@@ -41,29 +41,65 @@ bool known_within(const struct known *k, const struct known *other)
     return beyond == 0;
 }
 
-int world_parent(int path)
+int world_parent(const struct world *w, int path)
 {
-    return path / 3 - 1;
+    return path < WORLD_PLAIN ? path / 3 - 1 : world_parent(w, w->kept[path - WORLD_PLAIN].stem);
 }
 
-char *world_path(int path, char out[64])
+bool world_within(const struct world *w, int path, int top)
+{
+    for (; path >= 0; path = world_parent(w, path))
+        if (path == top)
+            return true;
+    return false;
+}
+
+char *world_path(const struct world *w, int path, char out[WORLD_TEXT])
 {
     static const char names[WORLD_NAMES] = "abd";
-    char up[64];
-    if (path < 3)
-        snprintf(out, 64, "%c", names[path]);
+    char up[WORLD_TEXT];
+    if (path >= WORLD_PLAIN)
+        snprintf(out, WORLD_TEXT, "%s", w->kept[path - WORLD_PLAIN].name);
+    else if (path < 3)
+        snprintf(out, WORLD_TEXT, "%c", names[path]);
     else
-        snprintf(out, 64, "%.50s/%c", world_path(world_parent(path), up), names[path % 3]);
+        snprintf(out, WORLD_TEXT, "%.50s/%c", world_path(w, world_parent(w, path), up), names[path % 3]);
     return out;
 }
 
-int world_path_of(const char *text)
+int world_path_of(const struct world *w, const char *text)
 {
-    char at[64];
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
-        if (strcmp(world_path(p, at), text) == 0)
+    char at[WORLD_TEXT];
+    for (int p = 0; p < w->paths; p++)
+        if (strcmp(world_path(w, p, at), text) == 0)
             return p;
     return -1;
+}
+
+int world_kept(struct world *w, const char *text, int content)
+{
+    static const char mark[] = ".conflict-";
+    char stem[WORLD_TEXT];
+    const char *at = NULL, *more = text;
+    while ((more = strstr(more, mark)))
+        at = more++;
+    if (!at || content < 0 || w->paths == (int)WORLD_PATHS || strlen(text) >= WORLD_TEXT)
+        return -1;
+    snprintf(stem, sizeof stem, "%.*s", (int)(at - text), text);
+    int p = world_path_of(w, stem), k = w->paths - WORLD_PLAIN;
+    if (p < 0)
+        return -1;
+    snprintf(w->kept[k].name, sizeof w->kept[k].name, "%s", text);
+    w->kept[k].stem = p;
+    w->kept[k].content = content;
+    w->tainted[w->paths] = w->tainted[p];
+    w->counts.kept++;
+    return w->paths++;
+}
+
+int64_t world_now(void)
+{
+    return hooks_now(0).sec;
 }
 
 char *world_root(const struct world *w, unsigned m, char out[512])
@@ -120,10 +156,12 @@ struct plan_of_run {
     unsigned named;       /* mask of members on the command line */
     unsigned took_part;   /* of these: can be reached */
     unsigned order[WORLD_MEMBERS], n;
-    bool dry, checksum, through, sandbox;
+    bool dry, checksum, through, sandbox, scrub, all_may_go;
+    int remove;           /* path; -1: this is no command to remove anything */
+    unsigned driver;      /* whose clock it has */
     enum { CUT_NOT, CUT_AGENT, CUT_RUN, CUT_TURN, CUT_ASKED } cut;
     unsigned cut_at, victim;
-    unsigned jump;        /* seconds until it begins */
+    int64_t jump;         /* seconds until it begins */
 };
 
 struct listener {
@@ -136,7 +174,12 @@ struct listener {
 static void on_action(void *ctx, const struct sos_action *a)
 {
     struct listener *l = ctx;
+    char text[600];
     l->r->actions++;
+    int n = snprintf(text, sizeof text, "%s %s %s %ju %s ", a->action, a->path, a->to, (uintmax_t)a->bytes, a->reason);
+    l->r->told_less += digest_check(text, strlen(text));
+    snprintf(text + n, sizeof text - (size_t)n, "%s", a->from ? a->from : "-");
+    l->r->told += digest_check(text, strlen(text));
     if (l->w->verbose)
         world_say(l->w, "        %s %s: %s -> %s, %s\n", a->action, a->path, a->from ? a->from : "-", a->to, a->reason);
 }
@@ -144,6 +187,7 @@ static void on_action(void *ctx, const struct sos_action *a)
 static void on_trouble(void *ctx, const struct sos_trouble *t)
 {
     struct listener *l = ctx;
+    l->r->limited |= strstr(t->message, "more than max-delete") != NULL;
     if (t->error && !l->r->trouble[0])
         snprintf(l->r->trouble, sizeof l->r->trouble, "%s: %s: %s", t->member ? t->member : "the group",
                  t->path ? t->path : "", t->message);
@@ -161,8 +205,7 @@ static bool on_turn(void *ctx)
     return l->p->cut == CUT_ASKED && l->asked >= l->p->cut_at;
 }
 
-/* The options for what worlds are switched to (enum world_switch) go here. */
-static void set_options(const struct world *w, const struct plan_of_run *p, struct sos_options *o)
+static void set_options(const struct plan_of_run *p, struct sos_options *o)
 {
     sos_options_init(o);
     o->dry_run = p->dry;
@@ -173,25 +216,78 @@ static void set_options(const struct world *w, const struct plan_of_run *p, stru
     o->threads = 1;
     o->no_cache = true;
     o->timeout = 60;
-    (void)w->switches;
+    o->scrub_part = o->scrub_parts = p->scrub;
+    o->recursive = p->remove >= 0;
+    o->max_delete_given = o->max_delete_percent = p->all_may_go;
+    o->max_delete = 100;
+}
+
+/* A policy may name only members that its groups have. */
+static void write_policy(struct world *w, const unsigned *order, unsigned n)
+{
+    const struct settings *s = &w->settings;
+    const char *conflict = s->conflict == CONFLICT_KEEP_BOTH ? "keep-both" : "newest";
+    char file[560], winner[560];
+    snprintf(file, sizeof file, "%s/policy", w->base);
+    snprintf(winner, sizeof winner, "%s/m%u", w->base, s->winner);
+    for (unsigned i = 0; i < n; i++)
+        if (s->conflict == CONFLICT_MEMBER && order[i] == s->winner)
+            conflict = winner;
+    FILE *f = fopen(file, "w");
+    if (!f) {
+        world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+        return;
+    }
+    fprintf(f, "[default]\ndeletions: %s\nconflict: %s\ntombstones: %lldd\n", s->propagate ? "propagate" : "restore",
+            conflict, (long long)(s->tombstones / 86400));
+    if (s->trash)
+        fprintf(f, "trash: %lldd\n", (long long)(s->trash / 86400));
+    else
+        fprintf(f, "trash: off\n");
+    if (s->max_delete)
+        fprintf(f, "max-delete: %u\n", s->max_delete);
+    fclose(f);
+}
+
+static void say_settings(struct world *w)
+{
+    static const char *const conflicts[] = {"newest", "keep-both", "m0", "m1", "m2", "m3", "m4"};
+    const struct settings *s = &w->settings;
+    world_say(w, "  deletions: %s, conflict: %s, tombstones: %lldd, trash: %lldd, max-delete: %u\n",
+              s->propagate ? "propagate" : "restore", conflicts[s->conflict + (s->conflict == CONFLICT_MEMBER ? s->winner : 0)], (long long)(s->tombstones / 86400),
+              (long long)(s->trash / 86400), s->max_delete);
+}
+
+struct sos_groups *world_group(struct world *w, const unsigned *order, unsigned n)
+{
+    char root[WORLD_MEMBERS][512], *member[WORLD_MEMBERS], policy[560];
+    struct sos_error error;
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(root[i], sizeof root[i], "%s/m%u", w->base, order[i]);
+        member[i] = root[i];
+    }
+    snprintf(policy, sizeof policy, "%s/policy", w->base);
+    write_policy(w, order, n);
+    struct sos_groups *g = sos_groups_of(member, n, &error);
+    if (g && sos_groups_policy(g, policy, &error))
+        return g;
+    world_fail(w, "no group: %s", error.message);
+    sos_groups_free(g);
+    return NULL;
 }
 
 static void drive(struct world *w, const struct plan_of_run *p, struct run_result *r)
 {
-    char root[WORLD_MEMBERS][512], *member[WORLD_MEMBERS];
-    struct sos_error error;
+    char path[WORLD_TEXT];
     struct sos_options o;
     struct listener l = {r, p, 0, w};
     const struct sos_callbacks c = {.ctx = &l, .action = on_action, .trouble = on_trouble, .interrupted = on_turn};
-    for (unsigned i = 0; i < p->n; i++) {
-        snprintf(root[i], sizeof root[i], "%s/m%u", w->base, p->order[i]);
-        member[i] = root[i];
-    }
-    struct sos_groups *g = sos_groups_of(member, p->n, &error);
-    set_options(w, p, &o);
-    if (!g)
-        world_fail(w, "no group: %s", error.message);
-    else
+    struct sos_groups *g = world_group(w, p->order, p->n);
+    const char *const gone = p->remove >= 0 ? world_path(w, p->remove, path) : NULL;
+    set_options(p, &o);
+    o.remove = &gone;
+    o.removes = gone != NULL;
+    if (g)
         r->status = sos_sync(g, 0, &o, &c);
     sos_groups_free(g);
 }
@@ -221,7 +317,8 @@ static void drive_apart(struct world *w, const struct plan_of_run *p, struct run
 static void draw_run(const struct world *w, uint64_t arg, struct plan_of_run *p)
 {
     static const unsigned jumps[] = {0, 0, 1, 4, 60, 60, 3600, 86400};
-    *p = (struct plan_of_run){.named = (unsigned)(arg & 31) | (unsigned)(arg >> 5 & arg >> 10 & 31)};
+    static const int64_t rarely[32] = {25 * 86400, 450 * 86400, 4 * 86400, 8 * 86400};
+    *p = (struct plan_of_run){.remove = -1, .driver = (unsigned)(arg >> 56 & 7) % w->members, .named = (unsigned)(arg & 31) | (unsigned)(arg >> 5 & arg >> 10 & 31)};
     if (arg >> 15 & 1)
         p->named = 31;
     p->named &= (1u << w->members) - 1;
@@ -243,7 +340,7 @@ static void draw_run(const struct world *w, uint64_t arg, struct plan_of_run *p)
         p->sandbox &= p->cut != CUT_RUN; /* which keeps an agent from killing anybody */
         p->victim = p->n ? p->order[(arg >> 50 & 7) % p->n] : 0;
     }
-    p->jump = jumps[arg >> 53 & 7];
+    p->jump = jumps[arg >> 53 & 7] + rarely[arg >> 59];
 }
 
 /*
@@ -292,9 +389,12 @@ static void say_run(struct world *w, const struct plan_of_run *p, const struct r
 {
     static const char *const cuts[] = {"", ", an agent killed", ", killed by an agent's call", ", killed in a turn",
                                        ", interrupted"};
-    world_say(w, "    run over");
+    char path[WORLD_TEXT];
+    world_say(w, "    %s%s over", p->remove >= 0 ? "removes " : p->scrub ? "scrub" : "run",
+              p->remove >= 0 ? world_path(w, p->remove, path) : "");
     for (unsigned i = 0; i < p->n; i++)
         world_say(w, " m%u%s", p->order[i], w->away[p->order[i]] ? "(away)" : "");
+    world_say(w, ", by m%u's clock, after %lld s", p->driver, (long long)p->jump);
     world_say(w, "%s%s%s%s", p->dry ? ", dry" : "", p->checksum ? ", --checksum" : "", p->through ? ", --through" : "",
               cuts[p->cut]);
     if (p->cut == CUT_AGENT || p->cut == CUT_RUN)
@@ -309,16 +409,21 @@ static void say_run(struct world *w, const struct plan_of_run *p, const struct r
 
 static void judge(struct world *w, const struct plan_of_run *p, struct run_result *r)
 {
-    struct look (*before)[WORLD_PATHS] = mem_alloc(sizeof w->look);
-    bool *present = mem_alloc(sizeof w->present);
-    memcpy(before, w->look, sizeof w->look);
-    memcpy(present, w->present, sizeof w->present);
+    struct before *b = mem_alloc(sizeof *b);
+    memcpy(b->look, w->look, sizeof b->look);
+    memcpy(b->copy, w->copy, sizeof b->copy);
+    memcpy(b->present, w->present, sizeof b->present);
+    memcpy(b->stored, w->stored, sizeof b->stored);
+    memcpy(b->trashed, w->trashed, sizeof b->trashed);
+    memcpy(b->since, w->since, sizeof b->since);
     r->took_part = p->took_part;
     r->dry = p->dry;
+    r->scrub = p->scrub;
+    r->all_may_go = p->all_may_go;
+    r->remove = p->remove;
     judge_look(w);
-    judge_run(w, (const struct look (*)[WORLD_PATHS])before, present, r);
-    free(before);
-    free(present);
+    judge_run(w, b, r);
+    free(b);
 }
 
 static void run(struct world *w, const struct plan_of_run *p, struct run_result *r)
@@ -326,6 +431,8 @@ static void run(struct world *w, const struct plan_of_run *p, struct run_result 
     struct digest before[WORLD_MEMBERS];
     *r = (struct run_result){.cut = p->cut != CUT_NOT};
     hooks_jump(p->jump);
+    hooks_drive(hooks_agent[p->driver].ahead);
+    r->now = hooks_now(hooks_agent[p->driver].ahead).sec;
     judge_look(w);
     snapshots(w, before);
     if (p->cut == CUT_AGENT || p->cut == CUT_RUN) {
@@ -346,6 +453,9 @@ static void run(struct world *w, const struct plan_of_run *p, struct run_result 
     w->counts.dry += p->dry;
     w->counts.killed += r->killed;
     w->counts.actions += p->dry ? 0 : r->actions;
+    w->counts.removed += p->remove >= 0;
+    w->counts.scrubbed += p->scrub;
+    w->counts.limited += r->limited;
     bool whole = !p->dry && !r->killed && !r->cut && (r->status == SOS_OK || r->status == SOS_GUARD);
     for (unsigned a = 0; whole && a < w->members; a++)
         for (unsigned b = 0; b < w->members; b++)
@@ -357,24 +467,24 @@ static void run(struct world *w, const struct plan_of_run *p, struct run_result 
 static bool find_doubt(const struct world *w, bool doubt[WORLD_PATHS])
 {
     bool any = false;
-    for (int p = 0; p < (int)WORLD_PATHS; p++)
+    for (int p = 0; p < w->paths; p++)
         any |= doubt[p] = judge_doubtful(w, p);
     return any;
 }
 
 static void check_healed(struct world *w, const bool doubt[WORLD_PATHS])
 {
-    char path[64];
+    char path[WORLD_TEXT];
     for (unsigned m = 0; m < w->members; m++)
-        for (int p = 0; p < (int)WORLD_PATHS; p++)
+        for (int p = 0; p < w->paths; p++)
             if (w->copy[m][p].damaged && !doubt[p])
-                world_fail(w, "%s of m%u was not healed", world_path(p, path), m);
+                world_fail(w, "%s of m%u was not healed", world_path(w, p, path), m);
 }
 
 static bool any_damage(const struct world *w)
 {
     for (unsigned m = 0; m < w->members; m++)
-        for (int p = 0; p < (int)WORLD_PATHS; p++)
+        for (int p = 0; p < w->paths; p++)
             if (w->copy[m][p].damaged)
                 return true;
     return false;
@@ -386,7 +496,8 @@ static bool any_damage(const struct world *w)
  */
 static void finish(struct world *w)
 {
-    struct plan_of_run p = {.named = (1u << w->members) - 1, .checksum = true, .jump = 3600};
+    struct plan_of_run p = {.named = (1u << w->members) - 1, .checksum = true, .jump = 3600, .remove = -1,
+                            .all_may_go = true};
     struct run_result r;
     bool doubtful[WORLD_PATHS];
     for (unsigned m = 0; m < w->members; m++)
@@ -416,23 +527,25 @@ static void finish(struct world *w)
 void world_op_text(const struct world *w, const struct op *op, char *out, size_t size)
 {
     static const char *const names[OP_KINDS] = {"edits", "makes a symlink", "makes a directory", "deletes", "chmods",
-                                                "touches", "renames", "damages", "goes away", "is back", "run"};
-    char path[64], other[64];
+                                                "touches", "renames", "damages", "goes away", "is back", "restores from the trash",
+                                                "removes", "scrub", "run"};
+    char path[WORLD_TEXT], other[WORLD_TEXT];
     if (op->kind == OP_RENAME)
-        snprintf(out, size, "m%u renames %s to %s", op->member, world_path(op->path, path), world_path(op->other, other));
+        snprintf(out, size, "m%u renames %s to %s", op->member, world_path(w, op->path, path),
+                 world_path(w, op->other, other));
     else if (op->kind == OP_AWAY || op->kind == OP_BACK)
         snprintf(out, size, "m%u %s", op->member, names[op->kind]);
     else
-        snprintf(out, size, "m%u %s %s", op->member, names[op->kind], world_path(op->path, path));
+        snprintf(out, size, "m%u %s %s", op->member, names[op->kind], world_path(w, op->path, path));
     struct look l = w->look[op->member][op->path];
     size_t n = strlen(out);
-    if ((op->kind == OP_EDIT || op->kind == OP_LINK || op->kind == OP_DAMAGE) && l.content >= 0 && n < size)
+    if ((op->kind == OP_EDIT || op->kind == OP_LINK || op->kind == OP_DAMAGE || op->kind == OP_RESTORE) && l.content >= 0 && n < size)
         snprintf(out + n, size - n, ": %s, %lld.%09u", w->content[l.content].label, (long long)l.mtime.sec, l.mtime.nsec);
 }
 
 void world_init(struct world *w, uint64_t seed, const char *base, size_t ops)
 {
-    *w = (struct world){.seed = seed, .base = base, .switches = WORLD_BUILT};
+    *w = (struct world){.seed = seed, .base = base, .paths = WORLD_PLAIN};
     hooks_init(base);
     acts_draw(w, ops);
     for (unsigned m = 0; m < w->members; m++)
@@ -459,18 +572,73 @@ static void make_stores(struct world *w)
     world_content(w, &d, "keep");
 }
 
-static void play_op(struct world *w, size_t i)
+/* What a dry run announced is what the run does that follows it, and the same whatever the order of members. */
+static void check_announced(struct world *w, struct plan_of_run *p, const struct run_result *dry)
 {
-    char text[300];
-    const struct op *op = &w->op[i];
+    struct run_result r;
+    struct plan_of_run q = *p;
+    bool sure = !judge_damage(w, p->took_part);
+    for (unsigned i = 0; i < p->n; i++)
+        q.order[i] = p->order[p->n - 1 - i];
+    q.jump = 0;
+    run(w, &q, &r);
+    if (sure && r.told_less != dry->told_less)
+        world_fail(w, "in another order of members other actions are announced");
+    p->dry = false;
+    p->jump = 0;
+    if (!w->failure[0])
+        run(w, p, &r);
+    if (sure && r.told != dry->told)
+        world_fail(w, "a dry run announced other actions than the run carried out");
+}
+
+static bool is_there(const struct world *w, unsigned mask, int path)
+{
+    for (unsigned m = 0; m < w->members; m++)
+        if ((mask >> m & 1) && w->look[m][path].kind != KIND_NONE)
+            return true;
+    return false;
+}
+
+static bool have_been_in_runs(const struct world *w, unsigned mask)
+{
+    for (unsigned m = 0; m < w->members; m++)
+        if ((mask >> m & 1) && !w->met[m][m])
+            return false;
+    return true;
+}
+
+static void play_run(struct world *w, const struct op *op, size_t i)
+{
     struct plan_of_run p;
     struct run_result r;
-    if (op->kind == OP_RUN) {
-        draw_run(w, op->arg, &p);
-        if (!choose_members(w, &p))
-            return;
-        world_say(w, "  %zu:\n", i);
-        run(w, &p, &r);
+    draw_run(w, op->arg, &p);
+    p.scrub = op->kind == OP_SCRUB;
+    p.remove = op->kind == OP_REMOVE ? op->path : -1;
+    if (!choose_members(w, &p) || (p.remove >= 0 && !is_there(w, p.took_part, p.remove)) ||
+        (p.scrub && !have_been_in_runs(w, p.took_part)))
+        return;
+    world_say(w, "  %zu:\n", i);
+    run(w, &p, &r);
+    if (p.dry && !w->failure[0])
+        check_announced(w, &p, &r);
+}
+
+/* Now and then it is about something that a run has kept. */
+static struct op redirected(const struct world *w, const struct op *op)
+{
+    struct op at = *op;
+    if (w->paths > WORLD_PLAIN && (op->arg >> 50 & 7) == 0)
+        at.path = (uint8_t)(WORLD_PLAIN + (op->arg >> 53) % (uint64_t)(w->paths - WORLD_PLAIN));
+    return at;
+}
+
+static void play_op(struct world *w, size_t i)
+{
+    char text[700];
+    struct op at = redirected(w, &w->op[i]), *op = &at;
+    if (op->kind == OP_RUN || op->kind == OP_REMOVE || op->kind == OP_SCRUB) {
+        play_run(w, op, i);
         return;
     }
     if (!acts_do(w, op))
@@ -484,6 +652,7 @@ bool world_play(struct world *w)
 {
     char root[512];
     make_stores(w);
+    say_settings(w);
     judge_look(w);
     for (size_t i = 0; i < w->ops && !w->failure[0]; i++)
         if (w->keep[i])
@@ -492,6 +661,8 @@ bool world_play(struct world *w)
         finish(w);
     for (unsigned m = 0; m < w->members; m++)
         tree_remove(world_root(w, m, root));
+    snprintf(root, sizeof root, "%s/policy", w->base);
+    tree_remove(root);
     return !w->failure[0];
 }
 
