@@ -26,15 +26,25 @@
 #define LARGE ((size_t)5 << 20)
 #define OLD ((int64_t)1700000000)
 
-/* Ways in which content comes and is made to stay. */
+enum command { RUN, REMOVE, RESTORE };
+
+/* Ways in which content comes and is made to stay; and, with a policy, goes. */
 static const struct way {
     const char *name;
     bool through;
     enum sos_fsync fsync;
+    const char *policy;   /* NULL: none */
+    enum command command; /* in which the fault happens */
+    bool goes;            /* old content goes for good */
 } ways[] = {
-    {"direct", false, SOS_FSYNC_BATCH},
-    {"through", true, SOS_FSYNC_BATCH},
-    {"always", false, SOS_FSYNC_ALWAYS},
+    {"direct", false, SOS_FSYNC_BATCH, NULL, RUN, false},
+    {"through", true, SOS_FSYNC_BATCH, NULL, RUN, false},
+    {"always", false, SOS_FSYNC_ALWAYS, NULL, RUN, false},
+    {"deletions", false, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\n", RUN, false},
+    {"no-trash", true, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\ntrash: off\n", RUN, true},
+    {"expiry", false, SOS_FSYNC_ALWAYS, "deletions: propagate\ntrash: 1d\n", RUN, true},
+    {"remove", false, SOS_FSYNC_BATCH, "deletions: propagate\n", REMOVE, false},
+    {"restore", false, SOS_FSYNC_BATCH, "deletions: propagate\n", RESTORE, false},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
 
@@ -58,6 +68,8 @@ struct test {
     bool crashed;   /* an agent did */
     size_t contents;
     struct digest content[CONTENTS];
+    size_t lasting; /* what is there after a run without a fault */
+    struct digest lasts[CONTENTS];
 };
 
 static void fail(struct test *t, const char *what)
@@ -135,6 +147,36 @@ static void begin_world(const struct test *t)
     make_link(t, 0, "link", "there", OLD);
 }
 
+static void begin_deletions(const struct test *t)
+{
+    static const char *const dirs[] = {"del", "del/sub", "fork", "fork/deep", "both", "edited"};
+    static const char *const files[] = {"del/x", "del/sub/y", "del/z", "dead", "fork/one", "fork/deep/two", "both/old",
+                                        "edited/mine", "edited/yours", "rm1"};
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+        make_dir(t, 0, dirs[i]);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        put(t, 0, files[i], files[i], 0, OLD);
+}
+
+/* Trees and files that go, a file in a directory's place, and edits below what was deleted elsewhere. */
+static void change_deletions(const struct test *t)
+{
+    static const char *const gone[] = {"del", "both", "edited"};
+    char file[600];
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        tree_remove(at(t, 1, gone[i], file));
+    tree_remove(at(t, 0, "dead", file));
+    tree_remove(at(t, 2, "fork", file));
+    put(t, 2, "fork", "a file now", 0, OLD + 10);
+    put(t, 0, "both/new", "added below", 0, OLD + 10);
+    put(t, 2, "edited/mine", "edited meanwhile", 0, OLD + 10);
+    make_link(t, 0, "kept-link", "of a", OLD + 10);
+    put(t, 1, "kept-link", "", 0, OLD + 5);
+    make_dir(t, 0, "kept-dir");
+    put(t, 0, "kept-dir/below", "below", 0, OLD);
+    put(t, 2, "kept-dir", "a file where a has a directory", 0, OLD + 10);
+}
+
 static void change_world(const struct test *t)
 {
     char file[600], other[600];
@@ -184,11 +226,29 @@ static void on_trouble(void *ctx, const struct sos_trouble *trouble)
         t->crashed = true;
 }
 
-static enum sos_status drive(struct test *t)
+static struct sos_groups *group_of(const struct test *t)
 {
-    char root[MEMBERS][600], *member[MEMBERS];
-    struct sos_options o;
+    char root[MEMBERS][600], policy[600], *member[MEMBERS];
+    const char *says = ways[t->one.way].policy;
     struct sos_error error;
+    for (unsigned m = 0; m < MEMBERS; m++)
+        member[m] = at(t, m, "", root[m]);
+    struct sos_groups *g = sos_groups_of(member, MEMBERS, &error);
+    snprintf(policy, sizeof policy, "%s/policy", t->base);
+    FILE *f = g && says ? fopen(policy, "w") : NULL;
+    bool ok = g && (!says || (f && fprintf(f, "[default]\n%s", says) > 0));
+    if (f)
+        fclose(f);
+    if (!ok || (says && !sos_groups_policy(g, policy, &error)))
+        abort();
+    return g;
+}
+
+static enum sos_status drive_as(struct test *t, enum command command)
+{
+    static const char *const removed[] = {"d1", "rm1", "del", "fight"}, *const restored = "small";
+    struct sos_options o;
+    bool found = false;
     const struct sos_callbacks c = {.ctx = t, .action = on_action, .trouble = on_trouble};
     sos_options_init(&o);
     o.through = ways[t->one.way].through;
@@ -196,16 +256,21 @@ static enum sos_status drive(struct test *t)
     o.no_sandbox = true; /* it would keep an agent from killing the run */
     o.no_cache = true;
     o.threads = 1;
-    for (unsigned m = 0; m < MEMBERS; m++)
-        member[m] = at(t, m, "", root[m]);
-    struct sos_groups *g = sos_groups_of(member, MEMBERS, &error);
-    if (!g)
-        abort();
+    o.remove = removed;
+    o.removes = command == REMOVE ? sizeof removed / sizeof removed[0] : 0;
+    o.recursive = command == REMOVE;
+    struct sos_groups *g = group_of(t);
     t->told[0] = '\0';
     t->actions = 0;
-    enum sos_status status = sos_sync(g, 0, &o, &c);
+    enum sos_status status = command == RESTORE ? sos_trash_restore(g, 0, &o, &c, &restored, 1, &found, NULL)
+                                                : sos_sync(g, 0, &o, &c);
     sos_groups_free(g);
     return status;
+}
+
+static enum sos_status drive(struct test *t)
+{
+    return drive_as(t, RUN);
 }
 
 /* What is not on the disk must not be told as done. */
@@ -220,7 +285,7 @@ static void drive_apart(struct test *t)
     int status;
     pid_t pid = fork();
     if (pid == 0) {
-        enum sos_status s = drive(t);
+        enum sos_status s = drive_as(t, ways[t->one.way].command);
         _exit(t->crashed ? 99 : (int)s);
     }
     for (pid_t got; (got = waitpid(-1, &status, 0)) > 0 || errno == EINTR;) {
@@ -301,12 +366,23 @@ static void name_agents(const struct test *t)
 
 static void prepare(struct test *t)
 {
+    bool deletes = ways[t->one.way].policy != NULL;
     hooks_init(t->base);
+    hooks_drive(0);
     begin_world(t);
+    if (deletes)
+        begin_deletions(t);
     name_agents(t);
     if (drive(t) != SOS_OK)
         fail(t, "the first run failed");
     hooks_jump(60);
+    if (deletes) { /* something is in the trash, and for long */
+        put(t, 0, "small", "then", 100, OLD + 1);
+        if (drive(t) != SOS_OK)
+            fail(t, "the second run failed");
+        hooks_jump(3 * 86400);
+        change_deletions(t);
+    }
     change_world(t);
     hooks_jump(60);
 }
@@ -317,10 +393,12 @@ static void count_calls(struct test *t, uint64_t calls[MEMBERS])
     prepare(t);
     name_agents(t);
     hooks_reset_calls();
-    if (drive(t) != SOS_OK)
+    if (drive_as(t, ways[t->one.way].command) != SOS_OK)
         fail(t, "a run without a fault failed");
     for (unsigned m = 0; m < MEMBERS; m++)
         calls[m] = hooks_calls(m);
+    if (ways[t->one.way].command != RUN && drive(t) != SOS_OK)
+        fail(t, "the run after a command without a fault failed");
     check_members(t);
     end_world(t);
 }
@@ -336,16 +414,39 @@ static void check_after(struct test *t)
         fail(t, "the run after the next had something to do");
 }
 
+/* Where old content goes for good, only what a run without a fault leaves is to be there. */
+static size_t to_be_kept(struct test *t, struct digest out[CONTENTS])
+{
+    if (ways[t->one.way].goes) {
+        memcpy(out, t->lasts, sizeof t->lasts);
+        return t->lasting;
+    }
+    collect(t, true);
+    memcpy(out, t->content, sizeof t->content);
+    return t->contents;
+}
+
+static void find_lasting(struct test *t)
+{
+    prepare(t);
+    if (drive(t) != SOS_OK)
+        fail(t, "a run without a fault failed");
+    collect(t, false);
+    memcpy(t->lasts, t->content, sizeof t->lasts);
+    t->lasting = t->contents;
+    end_world(t);
+}
+
 static void run_case(struct test *t, bool *came, char call[32])
 {
     struct digest before[CONTENTS];
     alarm(CASE_SECONDS);
     t->failure[0] = '\0';
     t->crashed = false;
+    if (ways[t->one.way].goes)
+        find_lasting(t);
     prepare(t);
-    collect(t, true);
-    size_t n = t->contents;
-    memcpy(before, t->content, n * sizeof before[0]);
+    size_t n = to_be_kept(t, before);
     set_fault(&t->one);
     name_agents(t);
     hooks_reset_calls();
