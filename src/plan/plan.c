@@ -309,6 +309,11 @@ int plan_end(struct plan *p, struct err *e)
     return rc;
 }
 
+bool plan_has(const struct plan *p, enum plan_phase phase)
+{
+    return !p->dropped[phase] && p->phase[phase].steps > 0;
+}
+
 void plan_drop_removals(struct plan *p)
 {
     for (unsigned i = PLAN_REMOVE; i <= PLAN_REPLACE_BELOW; i++)

@@ -99,6 +99,7 @@ void plan_branch(struct plan *p);           /* opens a branch in the one that is
 void plan_settle(struct plan *p, bool life); /* closes it: is something left below the path? */
 int plan_end(struct plan *p, struct err *e); /* no more steps; cursors may be opened */
 void plan_drop_removals(struct plan *p);    /* after the end: what takes away, and what waits for that, is not done */
+bool plan_has(const struct plan *p, enum plan_phase phase); /* after the end: has it steps of this phase? */
 const struct plan_totals *plan_totals(struct plan *p); /* without what hangs on an open branch */
 
 /*

@@ -123,6 +123,7 @@ static int on_result(struct peer *p, struct frame *f, struct err *e)
     if (m.seq <= p->failed_op)
         return err_set(e, ERR_PROTO, "results out of order");
     p->failed_op = m.seq;
+    p->run->keep_failed |= p->run->stage == PLAN_KEEP || p->run->stage == PLAN_KEEP_BELOW;
     struct failure *x = mem_alloc(sizeof *x + m.text_len + 1);
     x->next = NULL;
     x->op = m.seq;

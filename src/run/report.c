@@ -223,6 +223,15 @@ static void not_pruned(struct run *r, const struct peer *p, const char *path)
     report_status(r, SOS_COPIES);
 }
 
+static void not_replaced(struct run *r, const struct peer *p, const struct plan_target *t, const char *path)
+{
+    r->summary.failed += t->action != ACTION_RECORD;
+    if (t->action != ACTION_RECORD)
+        report_trouble(r, p->member->name, path, true, "is left for the next run: a version that lost a conflict could "
+                                                       "not be kept everywhere");
+    report_status(r, SOS_PARTIAL);
+}
+
 static bool step_done(struct run *r)
 {
     const struct plan_step *s = r->report_step;
@@ -234,6 +243,10 @@ static bool step_done(struct run *r)
             return false;
         if (s->phase == PLAN_PRUNE && prune_refused(r, s)) {
             not_pruned(r, p, s->entry.path);
+            continue;
+        }
+        if (r->left[s->phase]) {
+            not_replaced(r, p, t, s->entry.path);
             continue;
         }
         if (!settled(r, p, op))

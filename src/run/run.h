@@ -168,6 +168,8 @@ struct run {
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
     struct prune *prune;       /* NULL: nothing is to be pruned */
     unsigned stage;            /* enum plan_phase: the one that is being carried out */
+    bool keep_failed;          /* a version that lost could not be kept somewhere */
+    bool left[PLAN_PHASES];    /* phases that are left for the next run since they would replace such a version */
     bool blocked, waited;      /* by another run's lock, in this try; in an earlier one */
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
     bool moved;                /* so may one where an object changed while it was read */

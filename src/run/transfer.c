@@ -273,9 +273,9 @@ static int next_step(struct peer *p, struct err *e)
     return !p->held;
 }
 
-static bool prunes_in_vain(const struct run *r, const struct plan_step *s)
+static bool is_left(const struct run *r, const struct plan_step *s)
 {
-    return s->phase == PLAN_PRUNE && prune_refused(r, s);
+    return r->left[s->phase] || (s->phase == PLAN_PRUNE && prune_refused(r, s));
 }
 
 /* Gives a target as many operations as it may have under way. 0 or an error. */
@@ -290,7 +290,7 @@ static int fill_target(struct peer *p, struct err *e)
         if (p->step->phase == PLAN_PRUNE && !prune_known(p->run, p->step))
             break;
         for (unsigned i = 0; i < p->step->targets; i++)
-            if (p->step->target[i].member == p->part && !prunes_in_vain(p->run, p->step))
+            if (p->step->target[i].member == p->part && !is_left(p->run, p->step))
                 send_op(p, p->step, &p->step->target[i], i);
         p->step = NULL;
         p->step_no++;
@@ -366,7 +366,7 @@ static int fill_source(struct peer *p, struct err *e)
         const struct plan_step *s = p->send_step;
         if (s->phase > r->stage)
             break;
-        unsigned n = s->source == p->part ? step_streams(r, p->sends, s, by) : 0;
+        unsigned n = s->source == p->part && !r->left[s->phase] ? step_streams(r, p->sends, s, by) : 0;
         uint64_t all = 0;
         for (unsigned i = 0; i < n; i++)
             all |= by[i].targets;
@@ -409,6 +409,21 @@ static bool stage_finished(const struct run *r)
     return true;
 }
 
+/*
+ * What replaces a version that lost waits until that is kept, and records that it is settled. So where it could not be kept
+ * neither may be done: it would be lost, and nobody would see a conflict any more.
+ */
+static void leave_what_waits(struct run *r)
+{
+    for (unsigned i = 0; i < r->parts; i++)
+        r->keep_failed |= !peer_lives(r->part[i]);
+    bool below = r->stage >= PLAN_KEEP_BELOW;
+    if (!r->keep_failed || !plan_has(r->plan, below ? PLAN_KEEP_BELOW : PLAN_KEEP))
+        return;
+    for (unsigned i = below ? PLAN_REPLACE_BELOW : PLAN_REPLACE; i <= PLAN_REPLACE_BELOW; i++)
+        r->left[i] = true;
+}
+
 /* All that came before is durable everywhere: what waited for that begins. False when nothing did. */
 static bool next_stage(struct run *r)
 {
@@ -420,6 +435,9 @@ static bool next_stage(struct run *r)
     }
     if (next == PLAN_PHASES)
         return false;
+    if ((r->stage < PLAN_REPLACE && next >= PLAN_REPLACE) ||
+        (r->stage < PLAN_REPLACE_BELOW && next >= PLAN_REPLACE_BELOW))
+        leave_what_waits(r);
     r->stage = next;
     for (unsigned i = 0; i < r->parts; i++)
         r->part[i]->held = r->part[i]->flushed = false;
@@ -472,6 +490,8 @@ int transfer_run(struct run *r, struct err *e)
         lend_roots(r);
         prune_begin(r);
         r->stage = PLAN_ADD;
+        r->keep_failed = false;
+        memset(r->left, 0, sizeof r->left);
         for (unsigned i = 0; i < r->parts; i++) {
             r->part[i]->cursor = plan_cursor_new(r->plan);
             r->part[i]->sends = plan_cursor_new(r->plan);
