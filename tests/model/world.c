@@ -624,12 +624,19 @@ static void play_run(struct world *w, const struct op *op, size_t i)
         check_announced(w, &p, &r);
 }
 
-/* Now and then it is about something that a run has kept. */
+/*
+ * Now and then it is about something that a run has kept. Nobody makes an object of such a name who has not had it: the
+ * version that it was given belongs to another path's history, and would pass for a successor of that.
+ */
 static struct op redirected(const struct world *w, const struct op *op)
 {
     struct op at = *op;
-    if (w->paths > WORLD_PLAIN && (op->arg >> 50 & 7) == 0)
-        at.path = (uint8_t)(WORLD_PLAIN + (op->arg >> 53) % (uint64_t)(w->paths - WORLD_PLAIN));
+    if (w->paths == WORLD_PLAIN || (op->arg >> 50 & 7) != 0)
+        return at;
+    int path = (int)(WORLD_PLAIN + (op->arg >> 53) % (uint64_t)(w->paths - WORLD_PLAIN));
+    const struct copy *c = &w->copy[op->member][path];
+    if (c->kind != KIND_NONE || c->grave != GRAVE_NONE)
+        at.path = (uint8_t)path;
     return at;
 }
 
