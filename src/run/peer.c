@@ -307,7 +307,7 @@ int peers_turn(struct run *r, struct err *e)
         }
     check_silence(r);
     report_progress(r, false);
-    if (r->callbacks->interrupted && r->callbacks->interrupted(r->callbacks->ctx))
+    if (!r->stopping && r->callbacks->interrupted && r->callbacks->interrupted(r->callbacks->ctx))
         return err_set(e, ERR_INTERRUPTED, "interrupted");
     return 0;
 }

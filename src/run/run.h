@@ -164,6 +164,7 @@ struct run {
         char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
     } placed;
     bool explained;            /* options->explain was found */
+    bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
     struct prune *prune;       /* NULL: nothing is to be pruned */

@@ -1,5 +1,6 @@
 #include "run/run.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define STOP_MS 3000  /* that what is under way has to end, once we are interrupted */
 #define OUT_ENOUGH (256u * 1024u) /* bytes that may wait for one peer before we stop adding */
 
 /* ---- streams: which targets get a step's content together, and how ---- */
@@ -281,6 +283,7 @@ static bool is_left(const struct run *r, const struct plan_step *s)
 /* Gives a target as many operations as it may have under way. 0 or an error. */
 static int fill_target(struct peer *p, struct err *e)
 {
+    p->held |= p->run->stopping;
     while (peer_lives(p) && !p->held && p->sent - p->done < MSG_OPS_MAX && wire_out_waiting(&p->out) < OUT_ENOUGH) {
         int rc = next_step(p, e);
         if (rc < 0)
@@ -444,21 +447,33 @@ static bool next_stage(struct run *r)
     return true;
 }
 
+/* A turn. An interruption gives what is under way a little while to end in order. */
+static int turn(struct run *r, int64_t *stop_by, struct err *e)
+{
+    int rc = peers_turn(r, e);
+    if (rc != ERR_INTERRUPTED)
+        return rc;
+    r->stopping = true;
+    *stop_by = clock_mono_ms() + STOP_MS;
+    return 0;
+}
+
 static int carry_out_stage(struct run *r, struct err *e)
 {
     int rc = 0;
-    while (rc == 0 && !stage_finished(r)) {
+    int64_t stop_by = INT64_MAX;
+    while (rc == 0 && !stage_finished(r) && clock_mono_ms() < stop_by) {
         rc = prune_advance(r, e);
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
             rc = fill_target(r->part[i], e);
         for (unsigned i = 0; i < r->parts && rc == 0; i++)
             rc = fill_source(r->part[i], e);
         if (rc == 0 && !stage_finished(r))
-            rc = peers_turn(r, e);
+            rc = turn(r, &stop_by, e);
         if (rc == 0)
             rc = report_advance(r, e);
     }
-    return rc;
+    return rc == 0 && r->stopping ? err_set(e, ERR_INTERRUPTED, "interrupted") : rc;
 }
 
 static int carry_out(struct run *r, struct err *e)
