@@ -166,6 +166,7 @@ struct sos_options {
     bool dry_run;
     bool checksum;           /* rehash everything */
     bool through;            /* content goes through the coordinator even between local members, as between remote ones */
+    bool prune_stat;         /* before a copy is pruned the others' are looked at, not read again */
     bool no_sandbox;         /* agents do not lock themselves in: for systems where they could not work then */
     enum sos_fsync fsync;
     enum sos_compress compress;

@@ -122,6 +122,7 @@ struct sos_options cmd_sync_options(const struct options *o)
     sos_options_init(&run);
     run.dry_run = o->dry_run || o->explain;
     run.explain = o->explain;
+    run.prune_stat = o->prune_stat;
     run.checksum = o->checksum;
     run.through = o->through;
     run.no_sandbox = o->no_sandbox;

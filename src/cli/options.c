@@ -238,6 +238,14 @@ static int take_rules(struct options *o, const struct row *row, const char *valu
     return rc;
 }
 
+static int take_prune_check(struct options *o, const struct row *row, const char *value, struct err *e)
+{
+    if (strcmp(value, "read") != 0 && strcmp(value, "stat") != 0)
+        return err_set(e, ERR_USAGE, "--%s \"%s\": allowed are read and stat", row->name, value);
+    o->prune_stat = value[0] == 's';
+    return 0;
+}
+
 static int take_max_delete(struct options *o, const struct row *row, const char *value, struct err *e)
 {
     size_t n = strlen(value);
@@ -366,6 +374,8 @@ static const struct row table[] = {
     {'V', "version", .commands = S | M | A | P | T, .take = take_flag, AT(version), .help = "print the version"},
     {0, "max-delete", "N|N%", .commands = OPTIONS_SYNC, .take = take_max_delete,
      .help = "delete at most so many objects from a member, or none; 100%: no limit"},
+    {0, "prune-check", "HOW", .commands = OPTIONS_SYNC, .take = take_prune_check,
+     .help = "before a copy is pruned, read (default) or only stat those that stay"},
     {'r', "recursive", .commands = OPTIONS_RM, .take = take_flag, AT(recursive),
      .help = "directories too, with all that is in them"},
 };

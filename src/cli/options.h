@@ -26,7 +26,7 @@ struct options_list {
 
 struct options {
     bool dry_run, verbose, quiet, checksum, through, no_cache, stats, help, version;
-    bool recursive, max_delete_given, max_delete_percent, read_only, no_delete, no_sandbox, xml, no_heal;
+    bool prune_stat, recursive, max_delete_given, max_delete_percent, read_only, no_delete, no_sandbox, xml, no_heal;
     unsigned part, parts; /* of a scrub: the part-th (from 1) of so many; 0: not given */
     int progress; /* of enum options_progress */
     int color;    /* of enum options_color */

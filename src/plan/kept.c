@@ -116,6 +116,7 @@ static void take_one(struct kept *k, const struct merge_row *row, const struct v
     *it = (struct kept_item){.path = path, .from = mem_strndup(row->path, row->path_len), .present = v->present};
     entry_copy(&it->entry, row->at[loser]);
     it->entry.flags = 0;
+    it->entry.holders.n = 0; /* of the old name */
     it->entry.place = (struct entry_place){0};
     for (unsigned i = loser; i < row->members; i++)
         if (v->losers >> i & 1 && entry_same_content(row->at[i], row->at[loser])) {

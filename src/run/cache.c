@@ -325,7 +325,7 @@ static int merge(struct advance *a, struct err *err)
         int cmp = !a->old ? 1 : !new ? -1 : path_cmp(a->old->path, a->old->path_len, new->path, new->path_len);
         if (cmp < 0)
             put(a, a->old);
-        else
+        else if (a->need != NEED_PRUNE)
             put_step(a, cmp == 0);
         if (cmp <= 0)
             rc = next_old(a, err);

@@ -51,7 +51,7 @@ static void enqueue(struct peer *p, const struct suspect *x)
 void damage_confirm(struct peer *p, const struct plan_step *s)
 {
     enqueue(p, &(struct suspect){.prune = s->prune});
-    message_put_check(&p->out, true, &s->entry);
+    message_put_check(&p->out, !p->run->options->prune_stat, &s->entry);
 }
 
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text)
