@@ -14,6 +14,7 @@
 #define OUT_ENOUGH 65536u  /* bytes that are worth a write */
 #define PROGRESS_MS 200
 #define PUMP_EVERY 64 /* commands */
+#define LOOK_AFTER_MS 5 /* without a word from the coordinator: it waits for other members */
 #define HEARTBEAT_MS 400   /* an agent that waits says so, which tells it from one that hangs */
 
 int agent_flush(struct agent *a, struct err *e)
@@ -164,7 +165,13 @@ static int on_progress(void *ctx, uint64_t objects, uint64_t bytes)
         message_put_progress(&a->out, &(struct message_progress){objects, bytes});
         rc = agent_flush(a, &e);
     }
-    return rc < 0 ? rc : agent_pump(a, false, &e);
+    if (rc == 0)
+        rc = agent_pump(a, false, &e);
+    if (rc < 0)
+        a->lost = e; /* whoever works just stops */
+    else if (a->looking && a->first && a->first->type != MSG_SCAN)
+        rc = ERR_INTERRUPTED; /* it will not be of use */
+    return rc;
 }
 
 static void on_problem(void *ctx, bool error, const char *path, const char *message)
@@ -222,6 +229,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
         .filter = filter_count(a->filter) ? a->filter : NULL,
+        .rules = m.rules,
         .watch = {a, on_progress, on_problem, on_done, on_damage},
     };
     a->store = store_dir_new(&o);
@@ -230,6 +238,8 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     rc = a->store->ops->inspect(a->store, &info, e);
     if (rc < 0)
         return rc;
+    a->id = info.id;
+    a->may_look = m.flags & OPEN_LOOK && a->store->ops->look;
     struct message_peer *peer = mem_zalloc((info.peers + 1) * sizeof *peer);
     for (size_t i = 0; i < info.peers; i++)
         peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address), info.peer[i].seen};
@@ -250,6 +260,22 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     return 0;
 }
 
+/* Whether there will be a scan is not known yet, but the time would be lost: other members are still on their way. */
+static int look_meanwhile(struct agent *a, struct err *e)
+{
+    struct pollfd p = {.fd = a->in.fd, .events = POLLIN};
+    a->may_look = false;
+    int rc = agent_flush(a, e);
+    if (rc < 0 || poll(&p, 1, LOOK_AFTER_MS) != 0)
+        return rc;
+    a->looking = true;
+    a->store->ops->look(a->store, &a->id);
+    a->looking = false;
+    if (a->lost.code < 0)
+        *e = a->lost;
+    return a->lost.code;
+}
+
 static int do_scan(struct agent *a, struct frame *f, struct err *e)
 {
     struct message_scan m;
@@ -258,7 +284,8 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
         return rc;
     a->group = mem_strndup(m.group, m.group_len);
     struct store_scan scan = {0};
-    rc = a->store->ops->scan(a->store, &m.id, a->group, &m.rules, &scan, e);
+    a->may_look = false;
+    rc = a->store->ops->scan(a->store, &m.id, a->group, &scan, e);
     if (rc == 0)
         rc = confine_again(a, e);
     if (rc < 0)
@@ -554,7 +581,9 @@ static int serve(struct agent *a, struct err *e)
     while (rc == 0 && !a->bye) {
         struct command *c = dequeue(a);
         if (!c) {
-            rc = agent_pump(a, true, e);
+            rc = a->may_look ? look_meanwhile(a, e) : 0;
+            if (rc == 0)
+                rc = agent_pump(a, !a->first, e); /* who looked may have been told something meanwhile */
             continue;
         }
         rc = run_command(a, c, e);

@@ -144,7 +144,7 @@ static int lock_in(struct agent *a, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
-/* What a dry run writes to must be open before we are locked in. Without it the scan says what is wrong. */
+/* What an early look or a dry run writes to must be open before we are locked in. Without it the scan says what is wrong. */
 static void open_scratch(struct agent *a)
 {
     const char *tmp = getenv("TMPDIR");
@@ -162,8 +162,7 @@ int confine_first(struct agent *a, struct err *e)
     a->dry_run = o->dry_run;
     if (o->no_sandbox)
         return 0;
-    if (o->dry_run || !o->local)
-        open_scratch(a);
+    open_scratch(a);
     return lock_in(a, e);
 }
 
@@ -242,7 +241,7 @@ int confine_open(struct agent *a, const struct message_open *m, struct err *e)
         rc = take_path(a, m->state_dir, m->state_dir_len, "a state directory", &a->state_dir, e);
     if (rc < 0 || a->options->no_sandbox || m->flags & OPEN_NO_SANDBOX)
         return rc;
-    if (a->dry_run)
+    if (a->dry_run || m->flags & OPEN_LOOK)
         open_scratch(a);
     return lock_in(a, e);
 }

@@ -32,7 +32,9 @@ struct agent {
     char *by;                  /* who drives the run, as OPEN said */
     int scratch;               /* for the store, until it takes it; 0: none */
     bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
-    bool dry_run, scanned, bye;
+    struct uuid id;            /* that the store has, or will most likely be given */
+    bool may_look;             /* while nothing else is to be done: not done yet */
+    bool looking, dry_run, scanned, bye;
     struct err lost;           /* code 0; or why there is no going on, found out while content was waited for */
     struct command *first, **last;
     size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */

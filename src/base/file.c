@@ -15,6 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define COPY_BYTES ((size_t)256 << 10) /* at a time */
+
 /* One component after the other, none of them a symlink: what openat2 does for us where it exists. */
 static int walk_beneath(int root, const char *path, int flags, mode_t mode)
 {
@@ -159,6 +161,17 @@ int file_write(int fd, const void *buf, size_t n)
         }
     }
     return 0;
+}
+
+int file_copy(int to, int from)
+{
+    char *piece = mem_alloc(COPY_BYTES);
+    off_t at = 0;
+    ssize_t n;
+    while ((n = file_pread(from, piece, COPY_BYTES, at)) > 0 && file_write(to, piece, (size_t)n) == 0)
+        at += n;
+    free(piece);
+    return n == 0 ? 0 : -1;
 }
 
 int file_beneath_dir(int root, const char *path)

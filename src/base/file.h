@@ -42,6 +42,7 @@ ssize_t file_read(int fd, void *buf, size_t n);
 ssize_t file_read_once(int fd, void *buf, size_t n); /* one read, which may give less */
 ssize_t file_pread(int fd, void *buf, size_t n, off_t at);
 int file_write(int fd, const void *buf, size_t n); /* all of it: 0, or -1 */
+int file_copy(int to, int from); /* a file from its beginning, to where the other one stands: 0, or -1 */
 
 /* A directory below root even if it cannot be read: then as a path only (O_PATH). Descriptor, or -1 with errno. */
 int file_beneath_dir(int root, const char *path);

@@ -158,12 +158,11 @@ static int scan(struct job *job, struct err *e)
     const struct store_ops *ops = job->store->ops;
     struct store_info info = {0};
     struct store_scan found = {0};
-    const struct store_rules rules = {.now = clock_now().sec, .tombstones = ENTRY_TIME_MAX};
     int rc = ops->inspect(job->store, &info, e);
     if (rc == 0 && !info.exists)
         rc = err_set(e, ERR_USAGE, "there is no such directory");
     if (rc == 0)
-        rc = ops->scan(job->store, &info.id, info.group ? info.group : "", &rules, &found, e);
+        rc = ops->scan(job->store, &info.id, info.group ? info.group : "", &found, e);
     if (found.problems)
         job->partial = true;
     progress_clear(job->cmd->progress);
@@ -194,6 +193,7 @@ static enum sos_status list(struct cmd *c, const char *root)
         .checksum = o->checksum,
         .threads = o->threads,
         .filter = o->filter,
+        .rules = {.now = clock_now().sec, .tombstones = ENTRY_TIME_MAX},
         .watch = {&job, on_progress, on_problem, on_done, NULL},
     };
     job.store = store_dir_new(&options);

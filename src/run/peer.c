@@ -100,6 +100,16 @@ static enum sos_compress compression(const struct run *r)
     return SOS_COMPRESS_NEVER;
 }
 
+static struct store_rules rules_of(const struct run *r, const struct peer *p)
+{
+    const struct policy_settings *s = &r->settings;
+    return (struct store_rules){
+        .now = r->now, .propagate = s->propagate, .emptied = s->max_delete_percent && s->max_delete >= 100,
+        .cross = s->cross_mounts, .adopted = p->adopted, .tombstones = (int64_t)s->tombstones, .trash = (int64_t)s->trash,
+        .part = r->options->scrub_part, .parts = r->options->scrub_parts, .rate = r->options->scrub_rate,
+    };
+}
+
 static void send_open(struct run *r, struct peer *p)
 {
     struct buf rules = {0};
@@ -114,7 +124,8 @@ static void send_open(struct run *r, struct peer *p)
     snprintf(by, sizeof by, "%s, process %ld", host[0] ? host : "an unknown host", (long)getpid());
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
-                 (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u),
+                 (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u) |
+                 (r->states || r->only_opens || r->options->scrub_parts ? 0u : OPEN_LOOK),
         .fsync = (uint8_t)r->options->fsync,
         .compress = (uint8_t)compression(r),
         .threads = r->options->threads,
@@ -124,6 +135,7 @@ static void send_open(struct run *r, struct peer *p)
         .state_dir_len = strlen(state),
         .by = by,
         .by_len = strlen(by),
+        .rules = rules_of(r, p),
     };
     message_put_open(&p->out, &m, &rules);
     buf_free(&rules);

@@ -82,16 +82,6 @@ static const char *group_to_be(const struct run *r, const struct peer *p)
     return keeps ? p->group : r->group->name;
 }
 
-static struct store_rules rules_of(const struct run *r, const struct peer *p)
-{
-    const struct policy_settings *s = &r->settings;
-    return (struct store_rules){
-        .now = r->now, .propagate = s->propagate, .emptied = s->max_delete_percent && s->max_delete >= 100,
-        .cross = s->cross_mounts, .adopted = p->adopted, .tombstones = (int64_t)s->tombstones, .trash = (int64_t)s->trash,
-        .part = r->options->scrub_part, .parts = r->options->scrub_parts, .rate = r->options->scrub_rate,
-    };
-}
-
 static int scan_all(struct run *r, struct err *e)
 {
     for (size_t i = 0; i < r->peers; i++) {
@@ -103,7 +93,7 @@ static int scan_all(struct run *r, struct err *e)
             continue;
         }
         const char *name = group_to_be(r, p);
-        struct message_scan m = {p->id, name, strlen(name), rules_of(r, p)};
+        struct message_scan m = {p->id, name, strlen(name)};
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }

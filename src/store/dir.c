@@ -16,6 +16,7 @@
 #include "store/scan.h"
 #include "store/seen.h"
 #include "store/state.h"
+#include "store/told.h"
 #include "store/trash.h"
 #include "store/trash_list.h"
 #include "store/trash_restore.h"
@@ -36,15 +37,32 @@
 #define OPEN_SOURCE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define MOVE_AWAY "move it away, then all objects count as new and nothing is lost"
 
+/* What the store remembers: each descriptor is -1 when there is none. */
+struct memory {
+    int manifest, journal;
+    struct history *history;
+    uint64_t intents; /* in the journal */
+};
+
+/* A walk, and what came of it. */
+struct look {
+    bool early;         /* nobody has asked for it yet: it changes nothing in the store, and what it tells is kept: */
+    struct told *told;  /* else NULL */
+    struct uuid id;     /* the store's, for which it was made */
+    struct memory memory;
+    int fd;             /* of the manifest that it made; -1: none, or given away */
+    struct store_scan out;
+};
+
 struct dir {
     struct store store; /* first */
     struct store_options o;
-    struct store_rules rules; /* from the scan on */
     int64_t moment;     /* seconds since 1970: of this run, by the coordinator's clock if it said so */
     int root;           /* carries the lock; -1 when there is no root */
     struct state state;
     bool holds;         /* the lock, and the state says so */
     struct uuid id;
+    struct look *early; /* made before the scan was asked for; NULL: none */
     int manifest;       /* the scan's; after the commit, what that recorded */
     int before;         /* the one recorded before that, which others may still read; -1: none */
     struct index *index;
@@ -208,11 +226,9 @@ static int make_store(struct dir *d, const char *group, struct err *e)
     return settle_marker(d, group, e);
 }
 
-/* Where the scan writes. */
-static int open_new_manifest(struct dir *d, struct err *e)
+/* Where a walk writes that must not write into the store. */
+static int open_scratch(struct dir *d, struct err *e)
 {
-    if (!d->o.dry_run)
-        return state_create(&d->state, STATE_MANIFEST_NEW, e);
     if (d->o.scratch > 0) {
         int given = d->o.scratch;
         d->o.scratch = 0;
@@ -223,13 +239,6 @@ static int open_new_manifest(struct dir *d, struct err *e)
     int fd = file_unnamed(tmp);
     return fd < 0 ? err_sys(e, "%s: cannot make a temporary file", tmp) : fd;
 }
-
-/* What the store remembers: each descriptor is -1 when there is none. */
-struct memory {
-    int manifest, journal;
-    struct history *history;
-    uint64_t intents; /* in the journal */
-};
 
 static void forget_files(struct memory *m)
 {
@@ -255,7 +264,7 @@ static int check_manifest(const struct dir *d, struct memory *m, struct err *e)
         return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
     manifest_reader_free(r);
     bool other = !uuid_same(&head.store, &d->id);
-    if (other && d->rules.adopted)
+    if (other && d->o.rules.adopted)
         forget_files(m);
     else if (other)
         return err_set(e, ERR_GUARD, "%s/%s: is the manifest of another store (" MOVE_AWAY ")",
@@ -264,7 +273,7 @@ static int check_manifest(const struct dir *d, struct memory *m, struct err *e)
     return 0;
 }
 
-static int check_journal(struct dir *d, struct memory *m, struct err *e)
+static int check_journal(struct dir *d, struct memory *m, bool early, struct err *e)
 {
     struct journal_reader *r = journal_reader_new(m->journal, &d->id, e);
     if (!r)
@@ -274,13 +283,16 @@ static int check_journal(struct dir *d, struct memory *m, struct err *e)
                         d->state.shown, STATE_JOURNAL);
     m->intents = journal_reader_intents(r);
     journal_reader_free(r);
+    if (m->intents > 0 && early)
+        return err_set(e, ERR_CHANGED, "the last run was cut short, and what it left must be seen to first");
     if (m->intents == 0 || d->o.dry_run)
         return 0;
     return fold_leftovers(d->root, m->journal, &d->id, d->trash, e);
 }
 
-static int remember(struct dir *d, struct memory *m, struct err *e)
+static int remember(struct dir *d, struct look *l, struct err *e)
 {
+    struct memory *m = &l->memory;
     int rc = 0;
     m->manifest = state_file(&d->state, STATE_MANIFEST, e);
     m->journal = m->manifest < -1 ? -1 : state_file(&d->state, STATE_JOURNAL, e);
@@ -289,7 +301,7 @@ static int remember(struct dir *d, struct memory *m, struct err *e)
     if (m->manifest >= 0)
         rc = check_manifest(d, m, e);
     if (rc == 0 && m->journal >= 0)
-        rc = check_journal(d, m, e);
+        rc = check_journal(d, m, l->early, e);
     if (rc < 0)
         return rc;
     m->history = history_new(m->manifest, m->journal, &d->id, e);
@@ -303,55 +315,56 @@ static bool was_away(const struct dir *d)
     int64_t last;
     if (!state_read_last(&d->state, &last))
         return true;
-    int64_t time = d->rules.now - last;
-    return (time < 0 ? -time : time) > d->rules.tombstones;
+    int64_t time = d->o.rules.now - last;
+    return (time < 0 ? -time : time) > d->o.rules.tombstones;
 }
 
 /* An empty store is more often a disk that is not there. */
 static int check_emptied(const struct dir *d, const struct store_scan *out, const struct scan_found *found, struct err *e)
 {
-    if (d->rules.emptied || d->rules.adopted || out->before <= 1 || found->objects > 0)
+    if (d->o.rules.emptied || d->o.rules.adopted || out->before <= 1 || found->objects > 0)
         return 0;
     return err_set(e, ERR_GUARD, "%s is empty, though it held %" PRIu64 " objects when it was last seen: check that its disk "
                    "is mounted. If they are lost, run once with --adopt and the name of this member, and it gets them back; "
                    "if they were deleted on purpose, --max-delete 100%% says so", d->o.root, out->before);
 }
 
-/* After a sick disk: nothing is taken for deleted. *fd is replaced. */
-static int doubt(struct dir *d, const struct memory *m, int *fd, const struct manifest_head *head,
-                 struct store_scan *out, struct err *e)
+/* After a sick disk: nothing is taken for deleted. l->fd is replaced. */
+static int doubt(struct dir *d, struct look *l, const struct manifest_head *head, struct err *e)
 {
     int to = d->o.dry_run ? memfd_create("manifest", MFD_CLOEXEC) : state_create(&d->state, STATE_MANIFEST_NEW, e);
     if (to < 0)
         return d->o.dry_run ? err_sys(e, "%s: cannot make a temporary file", d->o.root) : to;
-    struct history *h = history_new(m->manifest, m->journal, &d->id, e);
+    struct history *h = history_new(l->memory.manifest, l->memory.journal, &d->id, e);
     struct manifest_writer *w = manifest_writer_new(to, head);
-    int rc = h ? scan_doubt(*fd, h, w, e) : e ? e->code : ERR_SYS;
+    int rc = h ? scan_doubt(l->fd, h, w, e) : e ? e->code : ERR_SYS;
     if (rc == 0)
-        rc = manifest_writer_end(w, &out->totals, e);
+        rc = manifest_writer_end(w, &l->out.totals, e);
     manifest_writer_free(w);
     history_free(h);
-    close(*fd);
-    *fd = to;
+    close(l->fd);
+    l->fd = to;
     d->o.watch.problem(d->o.watch.ctx, true, NULL, "the disk gave errors: what is missing is not taken for deleted");
     return rc;
 }
 
-/* The walk, from history to a complete manifest in *fd. */
-static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out, struct err *e)
+/* The walk, from history to a complete manifest in l->fd. */
+static int walk(struct dir *d, struct look *l, struct err *e)
 {
+    struct memory *m = &l->memory;
+    struct store_scan *out = &l->out;
     struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
     struct scan_found found = {0};
     struct scan_args args = {
         .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
-            .threads = d->o.threads, .part = d->rules.part, .parts = d->rules.parts,
-        .rate = d->rules.parts ? d->rules.rate : 0, .verified = d->moment,
+            .threads = d->o.threads, .part = d->o.rules.part, .parts = d->o.rules.parts,
+        .rate = d->o.rules.parts ? d->o.rules.rate : 0, .verified = d->moment,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
-        .cross = d->rules.cross,
-        .absence = {d->rules.propagate && !d->rules.adopted && !was_away(d), d->rules.now, d->rules.tombstones},
-        .history = m->history, .watch = &d->o.watch,
+        .cross = d->o.rules.cross,
+        .absence = {d->o.rules.propagate && !d->o.rules.adopted && !was_away(d), d->o.rules.now, d->o.rules.tombstones},
+        .history = m->history, .watch = l->early ? told_watch(l->told) : &d->o.watch,
     };
-    struct manifest_writer *w = manifest_writer_new(*fd, &head);
+    struct manifest_writer *w = manifest_writer_new(l->fd, &head);
     uint64_t floor = head.floor;
     int rc = d->root >= 0 ? scan_tree(&args, w, out, &found, e) : 0;
     uint64_t taken = history_taken(m->history);
@@ -367,35 +380,15 @@ static int walk(struct dir *d, struct memory *m, int *fd, struct store_scan *out
     if (rc == 0)
         rc = manifest_writer_end(w, &out->totals, e);
     manifest_writer_free(w);
+    if (rc == 0 && found.sick && l->early)
+        rc = err_set(e, ERR_CHANGED, "the disk gave errors");
     if (rc == 0 && found.sick && found.deleted > 0)
-        rc = doubt(d, m, fd, &head, out, e);
+        rc = doubt(d, l, &head, e);
     out->floor = head.floor;
     if (rc == 0 && (m->manifest < 0 || m->intents > 0 || history_dropped(m->history)))
         out->changed = true;
     if (rc == ERR_FORMAT)
         err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
-    return rc;
-}
-
-/* Keeps the recorded manifest when it still holds, else puts the new one in its place. */
-static int settle_manifest(struct dir *d, struct memory *m, int *fd, const struct store_scan *out,
-                           struct err *e)
-{
-    int rc = 0;
-    if (d->o.dry_run || out->changed) {
-        rc = d->o.dry_run ? 0 : state_adopt_manifest(&d->state, *fd, d->o.fsync, e);
-        if (rc < 0)
-            return rc;
-        d->manifest = *fd;
-        d->before = m->manifest;
-        m->manifest = -1;
-    } else {
-        state_remove(&d->state, STATE_MANIFEST_NEW);
-        state_remove(&d->state, STATE_JOURNAL); /* nothing is in it */
-        d->manifest = m->manifest;
-        m->manifest = *fd; /* to be closed */
-    }
-    *fd = -1;
     return rc;
 }
 
@@ -432,40 +425,128 @@ static struct trash *new_trash(const struct dir *d, int64_t now, int64_t keep)
     return trash_new(&args);
 }
 
-static int dir_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
-                    struct store_scan *out, struct err *e)
+static struct look *look_new(struct dir *d, bool early)
+{
+    struct look *l = mem_zalloc(sizeof *l);
+    l->early = early;
+    l->told = early ? told_new(&d->o.watch) : NULL;
+    l->id = d->id;
+    l->memory.manifest = l->memory.journal = l->fd = -1;
+    return l;
+}
+
+static void look_free(struct look *l)
+{
+    if (!l)
+        return;
+    forget(&l->memory);
+    told_free(l->told);
+    if (l->fd >= 0)
+        close(l->fd);
+    free(l);
+}
+
+static int look_around(struct dir *d, struct look *l, struct err *e)
+{
+    int rc = remember(d, l, e);
+    if (rc == 0 && l->memory.manifest >= 0)
+        rc = count_before(d, &l->memory, &l->out, e);
+    if (rc < 0)
+        return rc;
+    if (!l->early)
+        make_room(d, l->memory.manifest);
+    l->fd = l->early || d->o.dry_run ? open_scratch(d, e) : state_create(&d->state, STATE_MANIFEST_NEW, e);
+    return l->fd < 0 ? l->fd : walk(d, l, e);
+}
+
+/* An early look that is of no use. The file that it wrote to may be the only one that we could have. */
+static void drop_early(struct dir *d)
+{
+    struct look *l = d->early;
+    d->early = NULL;
+    if (l && l->fd > 0 && ftruncate(l->fd, 0) == 0 && lseek(l->fd, 0, SEEK_SET) == 0) {
+        d->o.scratch = l->fd;
+        l->fd = -1;
+    }
+    look_free(l);
+}
+
+static void dir_look(struct store *s, const struct uuid *id)
 {
     struct dir *d = dir_of(s);
-    struct memory m = {.manifest = -1, .journal = -1};
-    int fd = -1;
+    struct err ignored;
+    assert(!d->early && d->manifest < 0);
+    /* A state directory that is yet to be made is not known for what it is. */
+    if (d->root < 0 || (d->o.state_dir && d->state.fd < 0))
+        return;
+    d->id = *id;
+    d->early = look_new(d, true);
+    if (look_around(d, d->early, &ignored) < 0)
+        drop_early(d);
+}
+
+/* What an early look wrote elsewhere gets into the store. */
+static int bring_in(struct dir *d, struct look *l, struct err *e)
+{
+    make_room(d, l->fd);
+    int fd = state_create(&d->state, STATE_MANIFEST_NEW, e);
+    if (fd < 0)
+        return fd;
+    int rc = file_copy(fd, l->fd) < 0 ? err_sys(e, "%s/%s", d->state.shown, STATE_MANIFEST_NEW) : 0;
+    close(l->fd);
+    l->fd = fd;
+    return rc;
+}
+
+/* Keeps the recorded manifest when it still holds, else puts the new one in its place. */
+static int settle_manifest(struct dir *d, struct look *l, struct err *e)
+{
+    int rc = 0;
+    if (l->early)
+        told_tell(l->told);
+    if (!d->o.dry_run && !l->out.changed) {
+        state_remove(&d->state, STATE_JOURNAL); /* nothing is in it */
+        d->manifest = l->memory.manifest;
+        l->memory.manifest = -1;
+        return 0;
+    }
+    if (!d->o.dry_run && l->early)
+        rc = bring_in(d, l, e);
+    if (!d->o.dry_run && rc == 0)
+        rc = state_adopt_manifest(&d->state, l->fd, d->o.fsync, e);
+    if (rc < 0)
+        return rc;
+    d->manifest = l->fd;
+    d->before = l->memory.manifest;
+    l->fd = l->memory.manifest = -1;
+    return 0;
+}
+
+static int dir_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e)
+{
+    struct dir *d = dir_of(s);
     *out = (struct store_scan){0};
     d->id = *id;
-    d->rules = *rules;
-    d->moment = rules->now ? rules->now : clock_now().sec;
+    if (d->early && !uuid_same(&d->early->id, id))
+        drop_early(d);
     int rc = make_store(d, group, e);
     if (rc == 0) {
-        d->trash = new_trash(d, d->moment, rules->trash);
+        d->trash = new_trash(d, d->moment, d->o.rules.trash);
         d->partials = partial_new(d->state.fd);
-        rc = remember(d, &m, e);
     }
-    if (rc == 0 && m.manifest >= 0)
-        rc = count_before(d, &m, out, e);
+    struct look *l = d->early ? d->early : look_new(d, false);
+    d->early = NULL;
+    if (rc == 0 && !l->early)
+        rc = look_around(d, l, e);
+    if (rc == 0)
+        rc = settle_manifest(d, l, e);
     if (rc == 0) {
-        make_room(d, m.manifest);
-        rc = fd = open_new_manifest(d, e);
-    }
-    if (rc >= 0)
-        rc = walk(d, &m, &fd, out, e);
-    if (rc == 0)
-        rc = settle_manifest(d, &m, &fd, out, e);
-    if (rc == 0)
+        *out = l->out;
         out->partials = partial_count(d->partials);
-    if (fd >= 0) {
-        close(fd);
-        if (!d->o.dry_run)
-            state_remove(&d->state, STATE_MANIFEST_NEW);
     }
-    forget(&m);
+    if (l->fd >= 0 && !d->o.dry_run && d->state.fd >= 0)
+        state_remove(&d->state, STATE_MANIFEST_NEW);
+    look_free(l);
     return rc;
 }
 
@@ -673,7 +754,7 @@ static int need_put(struct dir *d, struct err *e)
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
         .verified = d->moment, .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
         .fsync = d->o.fsync, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
-        .cross = d->rules.cross,
+        .cross = d->o.rules.cross,
     };
     d->put = put_new(&args, e);
     return d->put ? 0 : e ? e->code : ERR_SYS;
@@ -899,9 +980,9 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
     if (rc == 0)
-        rc = state_write_last(&d->state, d->rules.now, e);
+        rc = state_write_last(&d->state, d->o.rules.now, e);
     if (rc == 0)
-        rc = state_write_seen(&d->state, peer, peers, d->rules.now, e);
+        rc = state_write_seen(&d->state, peer, peers, d->o.rules.now, e);
     if (rc == 0) {
         sweep_partials(d);
         trash_expire(d->trash);
@@ -984,6 +1065,7 @@ static void dir_close(struct store *s)
 {
     struct dir *d = dir_of(s);
     bool idle = d->put && put_intents(d->put) == 0;
+    look_free(d->early);
     put_free(d->put);
     if (idle)
         state_remove(&d->state, STATE_JOURNAL);
@@ -1014,6 +1096,7 @@ struct store *store_dir_new(const struct store_options *options)
     static const struct store_ops ops = {
         .kind = "directory",
         .inspect = dir_inspect,
+        .look = dir_look,
         .scan = dir_scan,
         .status = dir_status,
         .manifest = dir_manifest,
@@ -1041,6 +1124,7 @@ struct store *store_dir_new(const struct store_options *options)
     struct dir *d = mem_zalloc(sizeof *d);
     d->store.ops = &ops;
     d->o = *options;
+    d->moment = d->o.rules.now ? d->o.rules.now : clock_now().sec;
     d->root = d->manifest = d->before = -1;
     d->state.fd = -1;
     return &d->store;

@@ -1,7 +1,7 @@
 /*
  * A store as its agent sees it: one table of functions, so that a directory and
  * (later) a blob-server look alike. Calls come from one thread, in this order:
- * inspect, scan, then any of have/read/apply/put/flush, then commit; close at any time.
+ * inspect, maybe look, scan, then any of have/read/apply/put/flush, then commit; close at any time.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -42,6 +42,19 @@ struct store_watch {
 #define STORE_SAYS_NO_EMPTY "this agent takes nothing out of the trash for good (--no-delete, --read-only)"
 #define STORE_SAYS_NO_DELETE "this agent takes nothing away (--no-delete), and what is there is of another kind"
 
+/* What the group's settings ask of a scan, and of what follows it. Times are seconds. */
+struct store_rules {
+    int64_t now;            /* since 1970, by the coordinator's clock: what expires is judged by it, the same on every member */
+    bool propagate;         /* an object that is missing was deleted: it leaves a tombstone. Else it is a lost replica */
+    bool emptied;           /* that a store which held something is empty now is meant: else ERR_GUARD */
+    bool cross;             /* mount points are entered, and are part of the store */
+    bool adopted;           /* another store was expected here, or one with something in it: what it lacks is lost, not deleted */
+    int64_t tombstones;     /* how long they last; a store that was away for longer leaves none */
+    int64_t trash;          /* how long the trash keeps what it gets; 0: what is replaced or removed goes at once */
+    unsigned part, parts;   /* scrub: content of the part-th (from 1) of so many parts is read again; parts 0: no scrub */
+    uint64_t rate;          /* bytes per second that a scrub may read; 0: no limit */
+};
+
 struct store_options {
     const char *root;       /* as the user wrote it */
     const char *state_dir;  /* NULL: .sos-sync/ in the root; else a directory on the same file system, the store gets a subdirectory there */
@@ -49,11 +62,12 @@ struct store_options {
     bool checksum;          /* rehash everything */
     bool read_only;         /* objects stay as they are: ERR_DENIED; only records of them are made */
     bool no_delete;         /* an object is replaced only by one of its own kind: else ERR_DENIED */
-    int scratch;            /* an empty unnamed file for a dry run's manifest, taken over; 0: made in $TMPDIR */
+    int scratch;            /* an empty unnamed file for the manifest of a dry run or an early look, taken over; 0: made in $TMPDIR */
     enum store_fsync fsync;
     unsigned threads;       /* for hashing; 0: as many as there are cores */
     const struct filter *filter; /* borrowed; NULL: none */
     const char *by;         /* who drives the run, for people to read; NULL: not known */
+    struct store_rules rules; /* of the scan */
     struct store_watch watch;
 };
 
@@ -74,19 +88,6 @@ struct store_info {
     size_t peers;
     unsigned caps;          /* of enum store_cap */
     uint64_t free_bytes;    /* room on its file system; 0 when unknown */
-};
-
-/* What the group's settings ask of a scan, and of what follows it. Times are seconds. */
-struct store_rules {
-    int64_t now;            /* since 1970, by the coordinator's clock: what expires is judged by it, the same on every member */
-    bool propagate;         /* an object that is missing was deleted: it leaves a tombstone. Else it is a lost replica */
-    bool emptied;           /* that a store which held something is empty now is meant: else ERR_GUARD */
-    bool cross;             /* mount points are entered, and are part of the store */
-    bool adopted;           /* another store was expected here, or one with something in it: what it lacks is lost, not deleted */
-    int64_t tombstones;     /* how long they last; a store that was away for longer leaves none */
-    int64_t trash;          /* how long the trash keeps what it gets; 0: what is replaced or removed goes at once */
-    unsigned part, parts;   /* scrub: content of the part-th (from 1) of so many parts is read again; parts 0: no scrub */
-    uint64_t rate;          /* bytes per second that a scrub may read; 0: no limit */
 };
 
 struct store_scan {
@@ -190,12 +191,18 @@ struct store_ops {
     int (*inspect)(struct store *s, struct store_info *info, struct err *e);
 
     /*
+     * Begins on what a scan as id will need, while it is not yet known whether there will be one: changes nothing, and tells
+     * nothing but progress (<0 ends it). What it found, and what there is to tell of it, is the scan's; failures are met
+     * there again. Takes as long as a scan. May be NULL.
+     */
+    void (*look)(struct store *s, const struct uuid *id);
+
+    /*
      * Builds the manifest. Creates root and marker (id, group) when they are missing, unless dry_run; a marker of another
      * group is changed to this one. A changed manifest is
      * saved before this returns, so that no version is ever offered that the store could forget.
      */
-    int (*scan)(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
-                struct store_scan *out, struct err *e);
+    int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e);
 
     /* Instead of a scan: what is recorded. Reads only. */
     int (*status)(struct store *s, struct store_status *out, struct err *e);

@@ -89,6 +89,33 @@ int message_next_peer(struct rd *list, struct message_peer *p)
     return !list->bad;
 }
 
+static void put_rules(struct buf *b, const struct store_rules *r)
+{
+    buf_u8(b, (uint8_t)((r->propagate ? RULES_PROPAGATE : 0u) | (r->emptied ? RULES_EMPTIED : 0u) |
+                        (r->cross ? RULES_CROSS : 0u) | (r->adopted ? RULES_ADOPTED : 0u)));
+    buf_svarint(b, r->now);
+    buf_varint(b, (uint64_t)r->tombstones);
+    buf_varint(b, (uint64_t)r->trash);
+    buf_varint(b, r->part);
+    buf_varint(b, r->parts);
+    buf_varint(b, r->rate);
+}
+
+static bool get_rules(struct rd *r, struct store_rules *rules)
+{
+    uint8_t flags = rd_u8(r);
+    int64_t now = rd_svarint(r);
+    uint64_t tombstones = rd_varint(r), trash = rd_varint(r);
+    uint64_t part = rd_varint(r), parts = rd_varint(r), rate = rd_varint(r);
+    *rules = (struct store_rules){.now = now, .propagate = flags & RULES_PROPAGATE, .emptied = flags & RULES_EMPTIED,
+                                  .cross = flags & RULES_CROSS, .adopted = flags & RULES_ADOPTED, .tombstones = (int64_t)tombstones,
+                                  .trash = (int64_t)trash, .part = (unsigned)part, .parts = (unsigned)parts,
+                                  .rate = rate};
+    return flags < RULES_ADOPTED << 1 && now >= -ENTRY_TIME_MAX && now <= ENTRY_TIME_MAX &&
+           tombstones <= (uint64_t)ENTRY_TIME_MAX && trash <= (uint64_t)ENTRY_TIME_MAX && parts <= MSG_PARTS_MAX &&
+           part <= parts && (part > 0) == (parts > 0);
+}
+
 /* ---- writers ---- */
 
 void message_put_open(struct wire_out *o, const struct message_open *m, const struct buf *filter)
@@ -101,6 +128,7 @@ void message_put_open(struct wire_out *o, const struct message_open *m, const st
     buf_str(b, m->root, m->root_len);
     buf_str(b, m->state_dir, m->state_dir_len);
     buf_str(b, m->by, m->by_len < MSG_BY_MAX ? m->by_len : MSG_BY_MAX);
+    put_rules(b, &m->rules);
     buf_put(b, filter->data, filter->len);
     wire_out_end(o);
 }
@@ -122,15 +150,6 @@ void message_put_scan(struct wire_out *o, const struct message_scan *m)
     struct buf *b = wire_out_begin(o, MSG_SCAN, 0);
     put_uuid(b, &m->id);
     buf_str(b, m->group, m->group_len);
-    const struct store_rules *r = &m->rules;
-    buf_u8(b, (uint8_t)((r->propagate ? SCAN_PROPAGATE : 0u) | (r->emptied ? SCAN_EMPTIED : 0u) |
-                        (r->cross ? SCAN_CROSS : 0u) | (r->adopted ? SCAN_ADOPTED : 0u)));
-    buf_svarint(b, r->now);
-    buf_varint(b, (uint64_t)r->tombstones);
-    buf_varint(b, (uint64_t)r->trash);
-    buf_varint(b, r->part);
-    buf_varint(b, r->parts);
-    buf_varint(b, r->rate);
     wire_out_end(o);
 }
 
@@ -372,7 +391,8 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     m->root = rd_str(r, PATH_LEN_MAX, &m->root_len);
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
     m->by = rd_str(r, MSG_BY_MAX, &m->by_len);
-    bool ok = m->flags <= (OPEN_DRY_RUN | OPEN_CHECKSUM | OPEN_NO_SANDBOX) && m->fsync <= STORE_FSYNC_NONE &&
+    bool ok = get_rules(r, &m->rules);
+    ok = ok && m->flags < OPEN_LOOK << 1 && m->fsync <= STORE_FSYNC_NONE &&
               m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
               no_nul(m->state_dir, m->state_dir_len) && no_nul(m->by, m->by_len);
     m->threads = ok ? (uint32_t)threads : 0;
@@ -399,18 +419,7 @@ int message_get_scan(struct frame *f, struct message_scan *m, struct err *e)
 {
     get_uuid(&f->body, &m->id);
     m->group = rd_str(&f->body, MSG_TEXT_MAX, &m->group_len);
-    uint8_t flags = rd_u8(&f->body);
-    int64_t now = rd_svarint(&f->body);
-    uint64_t tombstones = rd_varint(&f->body), trash = rd_varint(&f->body);
-    uint64_t part = rd_varint(&f->body), parts = rd_varint(&f->body), rate = rd_varint(&f->body);
-    m->rules = (struct store_rules){.now = now, .propagate = flags & SCAN_PROPAGATE, .emptied = flags & SCAN_EMPTIED,
-                                    .cross = flags & SCAN_CROSS, .adopted = flags & SCAN_ADOPTED, .tombstones = (int64_t)tombstones,
-                                    .trash = (int64_t)trash, .part = (unsigned)part, .parts = (unsigned)parts,
-                                    .rate = rate};
-    bool ok = flags < SCAN_ADOPTED << 1 && now >= -ENTRY_TIME_MAX && now <= ENTRY_TIME_MAX &&
-              tombstones <= (uint64_t)ENTRY_TIME_MAX && trash <= (uint64_t)ENTRY_TIME_MAX && parts <= MSG_PARTS_MAX &&
-              part <= parts && (part > 0) == (parts > 0);
-    return finish(f, ok && !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
+    return finish(f, !uuid_none(&m->id) && no_nul(m->group, m->group_len), e);
 }
 
 int message_get_progress(struct frame *f, struct message_progress *m, struct err *e)

@@ -74,7 +74,14 @@ enum message_type {
 /* Where the content of an operation comes from, as APPLY says it: the store's enum, and what only the agent knows. */
 #define MSG_FROM_PATCH (STORE_FROM_STREAM + 1) /* a patch on the frame's channel, against what the target has */
 
-enum message_open_flag { OPEN_DRY_RUN = 1, OPEN_CHECKSUM = 2, OPEN_NO_SANDBOX = 4 };
+enum message_open_flag {
+    OPEN_DRY_RUN = 1,
+    OPEN_CHECKSUM = 2,
+    OPEN_NO_SANDBOX = 4,
+    OPEN_LOOK = 8, /* a SCAN will follow if all goes well: who has to wait for it may read what it will need */
+};
+
+enum message_rules_flag { RULES_PROPAGATE = 1, RULES_EMPTIED = 2, RULES_CROSS = 4, RULES_ADOPTED = 8 };
 
 struct message_open {
     unsigned flags;            /* of enum message_open_flag */
@@ -84,6 +91,7 @@ struct message_open {
     const char *root, *state_dir;   /* state_dir "" for the usual place */
     const char *by;            /* who drives the run, for people to read */
     size_t root_len, state_dir_len, by_len; /* not NUL-terminated when read */
+    struct store_rules rules;  /* of the SCAN */
     struct rd filter;          /* filter_put's bytes */
 };
 
@@ -113,13 +121,10 @@ struct message_opened {
     struct rd peer_list;       /* for message_next_peer */
 };
 
-enum message_scan_flag { SCAN_PROPAGATE = 1, SCAN_EMPTIED = 2, SCAN_CROSS = 4, SCAN_ADOPTED = 8 };
-
 struct message_scan {
     struct uuid id;
     const char *group;
     size_t group_len;
-    struct store_rules rules;
 };
 
 struct message_progress {

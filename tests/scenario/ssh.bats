@@ -923,3 +923,66 @@ servers_of_stalled() {
     same a b
     tidy a b
 }
+
+# ---- who is ready looks around while others are still on their way ----
+
+# A script for --rsh that takes its time.
+slow_script() {
+    rsh_script quick
+    printf '#!/bin/sh\nsleep 0.5\nexec %q "$@"\n' "$PWD/quick" >rsh
+    chmod 755 rsh
+    by_script
+}
+
+@test "early: a store that is refused after it has looked is left as it was" {
+    slow_script
+    put a one 1
+    exits 0 a "host:$PWD/b"
+    rm -r a/.sos-sync
+    put a two 22
+    snapshot a >before
+    exits 6 a "host:$PWD/b"
+    grep -q 'has lost its marker' <<<"$errors"
+    diff before <(snapshot a)
+    [ ! -e b/two ]
+}
+
+@test "early: so is one whose company does not open" {
+    put a one 1
+    printf '#!/bin/sh\nsleep 0.5\necho out of order >&2\nexit 255\n' >rsh
+    chmod 755 rsh
+    by_script
+    snapshot a b >before
+    exits 3 --dry-run a "host:$PWD/b"
+    diff before <(snapshot a b)
+    exits 3 a "host:$PWD/b" # it is alone, but a member
+    [ -e a/.sos-sync/marker ]
+}
+
+@test "early: a group with a locked store is left alone" {
+    slow_script
+    put a one 1
+    snapshot a >before
+    need_commands flock
+    AS=(flock -x b)
+    exits 5 a "host:$PWD/b"
+    diff before <(snapshot a)
+}
+
+@test "early: a dry run writes nothing, and a run does all" {
+    slow_script
+    put a deep/one 1
+    put b two 22
+    snapshot a b >before
+    exits 0 --dry-run --json a "host:$PWD/b"
+    [ "$(summary copied <<<"$output")" = 2 ]
+    diff before <(snapshot a b)
+    exits 0 a "host:$PWD/b"
+    same a b
+    tidy a b
+    idle a "host:$PWD/b"
+    put a deep/one 11
+    exits 0 a "host:$PWD/b"
+    [ "$(cat b/deep/one)" = 11 ]
+    tidy a b
+}

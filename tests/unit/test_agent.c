@@ -137,7 +137,8 @@ static void open_squeezing(struct session *s, unsigned flags, enum squeeze_mode 
     struct buf rules = {0};
     struct filter *none = filter_new();
     struct message_open m = {.flags = flags, .compress = (uint8_t)mode, .root = s->root,
-                             .root_len = strlen(s->root), .state_dir = ""};
+                             .root_len = strlen(s->root), .state_dir = "",
+                             .rules = {.tombstones = 34560000, .trash = 604800}};
     filter_put(none, &rules);
     message_put_open(&s->out, &m, &rules);
     filter_free(none);
@@ -152,7 +153,7 @@ static void open_store(struct session *s, unsigned flags)
 
 static void scan_store(struct session *s)
 {
-    struct message_scan m = {.id = {{5, 7}}, .group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan m = {.id = {{5, 7}}, .group = "g", .group_len = 1};
     message_put_scan(&s->out, &m);
     assert_int_equal(next(s).type, MSG_SCANNED);
     int fd = wire_in_take_fd(&s->in);
@@ -186,7 +187,7 @@ static void refused(struct session *s)
 static void scan_before_open(void **state)
 {
     struct session *s = *state;
-    struct message_scan m = {.group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan m = {.group = "g", .group_len = 1};
     uuid_random(&m.id);
     message_put_scan(&s->out, &m);
     refused(s);
@@ -657,7 +658,7 @@ static void what_is_had(void **state)
     make_file(dir, strrchr(path, '/') + 1, "");
     assert_int_equal(truncate(path, 1 << 20), 0);
     open_store(s, OPEN_DRY_RUN);
-    struct message_scan scan = {.group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan scan = {.group = "g", .group_len = 1};
     uuid_random(&scan.id);
     message_put_scan(&s->out, &scan);
     struct frame f = next(s);

@@ -256,7 +256,7 @@ static void say_open(struct session *s, unsigned flags, const char *root, const 
     struct buf rules = {0};
     struct filter *none = filter_new();
     struct message_open m = {.flags = flags, .root = root, .root_len = strlen(root), .state_dir = state_dir,
-                             .state_dir_len = strlen(state_dir)};
+                             .state_dir_len = strlen(state_dir), .rules = {.tombstones = 34560000, .trash = 604800}};
     filter_put(none, &rules);
     message_put_open(&s->out, &m, &rules);
     filter_free(none);
@@ -275,7 +275,7 @@ static unsigned opened(struct session *s)
 
 static struct manifest_totals scan(struct session *s)
 {
-    struct message_scan m = {.id = s->id, .group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan m = {.id = s->id, .group = "g", .group_len = 1};
     struct message_scanned got;
     message_put_scan(&s->out, &m);
     struct frame f = next(s);
@@ -770,7 +770,7 @@ static void reading_only_makes_no_root(void **state)
     (void)state;
     char *root = at("nowhere");
     struct agent_options options = {.root = root, .read_only = true};
-    struct message_scan m = {.group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan m = {.group = "g", .group_len = 1};
     struct session s;
     start(&s, &options, false);
     say_open(&s, 0, root, "");

@@ -130,7 +130,7 @@ static void leave(struct world *w)
 static int try_enter(struct world *w)
 {
     struct store_options o = {.root = w->root, .fsync = STORE_FSYNC_NONE, .threads = 1, .dry_run = w->dry_run,
-                              .no_delete = w->no_delete, .read_only = w->read_only, .filter = w->filter,
+                              .no_delete = w->no_delete, .read_only = w->read_only, .filter = w->filter, .rules = w->rules,
                               .watch = {.ctx = w, .progress = on_progress, .problem = on_problem, .done = on_done}};
     leave(w);
     memset(w->code, 77, sizeof w->code);
@@ -141,7 +141,7 @@ static int try_enter(struct world *w)
     int rc = w->s->ops->inspect(w->s, &w->info, &w->e);
     w->id = w->info.id;
     if (rc == 0)
-        rc = w->s->ops->scan(w->s, &w->info.id, "g", &w->rules, &w->scan, &w->e);
+        rc = w->s->ops->scan(w->s, &w->info.id, "g", &w->scan, &w->e);
     if (rc == 0)
         load(w);
     return rc;

@@ -216,8 +216,9 @@ static void open_and_scan(struct session *s)
 {
     struct buf rules = {0};
     struct filter *none = filter_new();
-    struct message_open m = {.compress = SQUEEZE_NEVER, .root = s->root, .root_len = strlen(s->root), .state_dir = ""};
-    struct message_scan scan = {.id = {{5, 7}}, .group = "g", .group_len = 1, .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_open m = {.compress = SQUEEZE_NEVER, .root = s->root, .root_len = strlen(s->root), .state_dir = "",
+                             .rules = {.tombstones = 34560000, .trash = 604800}};
+    struct message_scan scan = {.id = {{5, 7}}, .group = "g", .group_len = 1};
     filter_put(none, &rules);
     message_put_open(&s->out, &m, &rules);
     filter_free(none);

@@ -191,13 +191,13 @@ static void on_done(void *ctx, uint64_t seq, int code, const char *message)
 static void open_how(struct heard *h, bool dry_run)
 {
     struct err e = {0};
-    struct store_options o = {.root = h->root, .fsync = STORE_FSYNC_NONE, .threads = 1, .dry_run = dry_run,
+    struct store_options o = {.root = h->root, .fsync = STORE_FSYNC_NONE, .threads = 1, .dry_run = dry_run, .rules = no_rules,
                               .state_dir = h->state_dir[0] ? h->state_dir : NULL,
                               .watch = {h, on_progress, on_problem, on_done, NULL}};
     h->given = h->next = 0;
     h->s = store_dir_new(&o);
     if (h->s->ops->inspect(h->s, &h->info, &e) < 0 ||
-        h->s->ops->scan(h->s, &h->info.id, "g", &no_rules, &h->scan, &e) < 0)
+        h->s->ops->scan(h->s, &h->info.id, "g", &h->scan, &e) < 0)
         fail_msg("%s", e.msg);
 }
 

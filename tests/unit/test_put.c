@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "object/manifest.h"
@@ -214,7 +215,7 @@ static void on_done(void *ctx, uint64_t seq, int code, const char *message)
 
 static struct store_options options_for(struct heard *h, const char *root)
 {
-    return (struct store_options){.root = root, .fsync = STORE_FSYNC_NONE, .threads = 1,
+    return (struct store_options){.root = root, .fsync = STORE_FSYNC_NONE, .threads = 1, .rules = no_rules,
                                   .watch = {h, on_progress, on_problem, on_done, NULL}};
 }
 
@@ -228,7 +229,7 @@ static void open_with(struct heard *h, const struct store_options *o, struct sto
     h->s = store_dir_new(o);
     if (h->s->ops->inspect(h->s, &h->info, &e) < 0)
         fail_msg("inspect: %s", e.msg);
-    if (h->s->ops->scan(h->s, &h->info.id, "g", &no_rules, out ? out : &scan, &e) < 0)
+    if (h->s->ops->scan(h->s, &h->info.id, "g", out ? out : &scan, &e) < 0)
         fail_msg("scan: %s", e.msg);
 }
 
@@ -1114,7 +1115,7 @@ static int try_open(const struct store_options *o, struct err *e)
     struct store *s = store_dir_new(o);
     int rc = s->ops->inspect(s, &info, e);
     if (rc == 0) {
-        rc = s->ops->scan(s, &info.id, "g", &no_rules, &out, e);
+        rc = s->ops->scan(s, &info.id, "g", &out, e);
         store_info_free(&info);
     }
     s->ops->close(s);
@@ -1433,6 +1434,254 @@ static void gives_small_files(void **state)
     world_end(&w);
 }
 
+/* ---- looking early ---- */
+
+static void begin(struct heard *h, const struct store_options *o)
+{
+    struct err e = {0};
+    h->problems = 0;
+    h->next = h->given = 0;
+    h->s = store_dir_new(o);
+    if (h->s->ops->inspect(h->s, &h->info, &e) < 0)
+        fail_msg("inspect: %s", e.msg);
+}
+
+static void scan(struct heard *h, const struct uuid *id, struct store_scan *out)
+{
+    struct err e = {0};
+    if (h->s->ops->scan(h->s, id, "g", out, &e) < 0)
+        fail_msg("scan: %s", e.msg);
+}
+
+static bool holds(struct heard *h, const char *path)
+{
+    struct entry e;
+    return entry_at(h, path, &e);
+}
+
+static void looked_before(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct entry e;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    struct store_options o = options_for(&t, w.src);
+    struct stat before = stat_of(w.src, "");
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    assert_false(exists(w.src, ".sos-sync"));
+    assert_int_equal(before.st_mtim.tv_nsec, stat_of(w.src, "").st_mtim.tv_nsec);
+    make_file(w.src, "late", "came after the look", 0644, OLD);
+    scan(&t, &t.info.id, &out);
+    assert_int_equal(out.totals.objects, 5);
+    assert_true(out.changed);
+    assert_true(exists(w.src, ".sos-sync/manifest"));
+    assert_false(exists(w.src, ".sos-sync/manifest.new"));
+    assert_true(entry_at(&t, "d/b", &e));
+    assert_int_equal(version_count(&e.version, &t.info.id), 1);
+    assert_false(holds(&t, "late"));
+    commit(&t);
+    shut(&t);
+    open_store(&t, w.src, &out);
+    assert_int_equal(out.totals.objects, 6);
+    assert_true(holds(&t, "late"));
+    shut(&t);
+    world_end(&w);
+}
+
+/* A member that is refused after it has looked is as it was. */
+static void looked_in_vain(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct stat dir, manifest;
+    struct entry e;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    open_store(&t, w.src, NULL);
+    shut(&t);
+    make_file(w.src, "a", "new here", 0640, OLD + 9);
+    manifest = stat_of(w.src, ".sos-sync/manifest");
+    struct store_options o = options_for(&t, w.src);
+    begin(&t, &o);
+    dir = stat_of(w.src, ".sos-sync");
+    t.s->ops->look(t.s, &t.info.id);
+    struct stat after = stat_of(w.src, ".sos-sync");
+    shut(&t);
+    assert_memory_equal(&dir.st_mtim, &after.st_mtim, sizeof dir.st_mtim);
+    assert_int_equal(manifest.st_ino, stat_of(w.src, ".sos-sync/manifest").st_ino);
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    scan(&t, &t.info.id, &out);
+    assert_true(entry_at(&t, "a", &e));
+    assert_int_equal(version_count(&e.version, &t.info.id), 2);
+    assert_true(out.changed);
+    assert_int_not_equal(manifest.st_ino, stat_of(w.src, ".sos-sync/manifest").st_ino);
+    shut(&t);
+    manifest = stat_of(w.src, ".sos-sync/manifest");
+    begin(&t, &o); /* nothing is new: it looks, and what is recorded stays */
+    t.s->ops->look(t.s, &t.info.id);
+    scan(&t, &t.info.id, &out);
+    assert_false(out.changed);
+    assert_int_equal(manifest.st_ino, stat_of(w.src, ".sos-sync/manifest").st_ino);
+    assert_true(holds(&t, "d/b"));
+    shut(&t);
+    world_end(&w);
+}
+
+/* Then it looks again. */
+static void looked_as_another(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct entry e;
+    struct uuid other;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    struct store_options o = options_for(&t, w.src);
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    uuid_random(&other);
+    scan(&t, &other, &out);
+    assert_true(entry_at(&t, "d/b", &e));
+    assert_int_equal(version_count(&e.version, &other), 1);
+    assert_int_equal(version_count(&e.version, &t.info.id), 0);
+    shut(&t);
+    world_end(&w);
+}
+
+/* What it left is for the scan to see to. */
+static void looked_after_a_killed_run(void **state)
+{
+    struct world w;
+    struct heard f, t;
+    struct store_scan out;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    open_store(&f, w.src, NULL);
+    open_store(&t, w.dst, NULL);
+    copy_all(&f, &t);
+    shut(&t); /* without a commit */
+    assert_true(exists(w.dst, ".sos-sync/journal"));
+    struct stat journal = stat_of(w.dst, ".sos-sync/journal");
+    struct store_options o = options_for(&t, w.dst);
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    assert_int_equal(journal.st_ino, stat_of(w.dst, ".sos-sync/journal").st_ino);
+    scan(&t, &t.info.id, &out);
+    assert_int_equal(out.totals.objects, 5);
+    assert_true(holds(&t, "d/b"));
+    shut(&t);
+    shut(&f);
+    world_end(&w);
+}
+
+/* There is one file to write to, and it is used twice. */
+static void looked_in_a_dry_run(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct uuid other;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    for (int as = 0; as < 2; as++) {
+        struct store_options o = options_for(&t, w.src);
+        o.dry_run = true;
+        o.scratch = file_unnamed(w.dir);
+        assert_true(o.scratch > 0);
+        begin(&t, &o);
+        t.s->ops->look(t.s, &t.info.id);
+        char *tmp = getenv("TMPDIR") ? mem_strdup(getenv("TMPDIR")) : NULL;
+        setenv("TMPDIR", "/nowhere", 1);
+        uuid_random(&other);
+        scan(&t, as ? &other : &t.info.id, &out);
+        if (tmp)
+            setenv("TMPDIR", tmp, 1);
+        else
+            unsetenv("TMPDIR");
+        free(tmp);
+        assert_int_equal(out.totals.objects, 5);
+        assert_true(holds(&t, "d/b"));
+        shut(&t);
+    }
+    assert_false(exists(w.src, ".sos-sync"));
+    world_end(&w);
+}
+
+/* What there is to tell is told by the scan, and once. */
+static void looked_and_told(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct uuid other;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    make_file(w.src, ".sos-sync.mine", "a name that is kept", 0644, OLD);
+    for (int as = 0; as < 2; as++) {
+        struct store_options o = options_for(&t, w.src);
+        begin(&t, &o);
+        t.s->ops->look(t.s, &t.info.id);
+        assert_int_equal(t.problems, 0);
+        uuid_random(&other);
+        scan(&t, as ? &t.info.id : &other, &out);
+        assert_int_equal(t.problems, 1);
+        shut(&t);
+    }
+    world_end(&w);
+}
+
+static void empty_out(const char *root)
+{
+    static const char *const top[] = {"a", "d", "d-x", "none"};
+    char p[5000];
+    for (size_t i = 0; i < sizeof top / sizeof top[0]; i++)
+        assert_int_equal(nftw(at(p, root, top[i]), rm_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* An empty store is for the scan to refuse, and its record stays. */
+static void looked_at_nothing(void **state)
+{
+    struct world w;
+    struct heard t;
+    struct store_scan out;
+    struct err e;
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    open_store(&t, w.src, NULL);
+    commit(&t);
+    shut(&t);
+    empty_out(w.src);
+    struct stat manifest = stat_of(w.src, ".sos-sync/manifest");
+    struct store_options o = options_for(&t, w.src);
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    assert_int_equal(t.s->ops->scan(t.s, &t.info.id, "g", &out, &e), ERR_GUARD);
+    assert_int_equal(manifest.st_ino, stat_of(w.src, ".sos-sync/manifest").st_ino);
+    assert_false(exists(w.src, ".sos-sync/manifest.new"));
+    shut(&t);
+    o.rules.emptied = o.rules.propagate = true;
+    begin(&t, &o);
+    t.s->ops->look(t.s, &t.info.id);
+    scan(&t, &t.info.id, &out);
+    assert_int_equal(out.before, 5);
+    assert_int_equal(out.totals.objects, 0);
+    shut(&t);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1461,6 +1710,13 @@ int main(void)
         cmocka_unit_test(too_large),
         cmocka_unit_test(cannot_write),
         cmocka_unit_test(many),
+        cmocka_unit_test(looked_before),
+        cmocka_unit_test(looked_in_vain),
+        cmocka_unit_test(looked_as_another),
+        cmocka_unit_test(looked_after_a_killed_run),
+        cmocka_unit_test(looked_in_a_dry_run),
+        cmocka_unit_test(looked_and_told),
+        cmocka_unit_test(looked_at_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -373,6 +373,52 @@ static void scanned_round_trip(void **state)
     close_line(&l);
 }
 
+/* OPEN with these rules, as the other side reads it. */
+static int carry_open(const struct store_rules *rules, struct message_open *got)
+{
+    struct line l;
+    struct buf none = {0};
+    struct err e;
+    struct message_open m = {.flags = OPEN_LOOK, .root = "/srv/a", .root_len = 6, .state_dir = "", .by = "me", .by_len = 2,
+                             .rules = *rules};
+    buf_varint(&none, 0);
+    open_line(&l);
+    message_put_open(&l.out, &m, &none);
+    struct frame f = carry(&l);
+    int rc = message_get_open(&f, got, &e);
+    assert_true(rc < 0 || (got->by_len == 2 && memcmp(got->by, "me", 2) == 0 && rd_left(&got->filter) == none.len));
+    buf_free(&none);
+    close_line(&l);
+    return rc;
+}
+
+static void open_round_trip(void **state)
+{
+    (void)state;
+    struct message_open got;
+    const struct store_rules good = {.now = -7, .propagate = true, .cross = true, .adopted = true, .tombstones = 400, .trash = 300,
+                                     .part = 2, .parts = 9, .rate = 12345};
+    struct store_rules bad = good;
+    assert_int_equal(carry_open(&good, &got), 0);
+    assert_int_equal(got.flags, OPEN_LOOK);
+    assert_true(got.rules.now == -7 && got.rules.propagate && !got.rules.emptied && got.rules.cross && got.rules.adopted &&
+                got.rules.tombstones == 400 && got.rules.trash == 300 && got.rules.part == 2 && got.rules.parts == 9 &&
+                got.rules.rate == 12345);
+    bad.part = 10;
+    assert_int_equal(carry_open(&bad, &got), ERR_PROTO);
+    bad.part = 0;
+    assert_int_equal(carry_open(&bad, &got), ERR_PROTO);
+    bad = good;
+    bad.parts = MSG_PARTS_MAX + 1;
+    assert_int_equal(carry_open(&bad, &got), ERR_PROTO);
+    bad = good;
+    bad.tombstones = -1;
+    assert_int_equal(carry_open(&bad, &got), ERR_PROTO);
+    bad = good;
+    bad.now = ENTRY_TIME_MAX + 1;
+    assert_int_equal(carry_open(&bad, &got), ERR_PROTO);
+}
+
 static void listing_round_trip(void **state)
 {
     (void)state;
@@ -437,6 +483,7 @@ int main(void)
         cmocka_unit_test(prune_alone),            cmocka_unit_test(peers_round_trip),
         cmocka_unit_test(check_round_trip),
         cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
+        cmocka_unit_test(open_round_trip),
         cmocka_unit_test(scanned_round_trip),
         cmocka_unit_test(listing_round_trip),     cmocka_unit_test(listing_refused),
     };
