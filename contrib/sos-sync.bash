@@ -11,7 +11,8 @@ _sos_sync() {
     --fsync) words="batch always none" ;;
     --color) words="auto always never" ;;
     --format) words="text json mtree" ;;
-    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than | --part | --max-delete) return ;;
+    --prune-check) words="read stat" ;;
+    --exclude | --include | --timeout | --threads | --group | --object | --adopt | --rsh | -e | --remote-command | --bwlimit | --older-than | --part | --max-delete | --explain) return ;;
     --config | --policy | --exclude-from | --include-from | --ssh-config | --known-hosts | --identity)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -24,8 +25,8 @@ _sos_sync() {
         case $word in
         -*)
             words="--accept-new --adopt --bwlimit --cache-dir --checksum --color --compress --config --dry-run --exclude
-                --exclude-from --format --fsync --group --help --identity --include --include-from --json --known-hosts
-                --max-delete --mtree --no-cache --no-compress --no-progress --no-sandbox --policy --progress --quiet --remote-command --rsh
+                --exclude-from --explain --format --fsync --group --help --identity --include --include-from --json --known-hosts
+                --max-delete --mtree --no-cache --no-compress --no-progress --no-sandbox --policy --progress --prune-check --quiet --remote-command --rsh
                 --ssh-config --state-dir --stats --threads --through --timeout --verbose --version --wait"
             [ "${COMP_WORDS[1]}" != agent ] ||
                 words="--help --no-delete --no-sandbox --quiet --read-only --root --state-dir --verbose --version"
@@ -35,8 +36,11 @@ _sos_sync() {
                     --state-dir --timeout --verbose --version"
             [ "${COMP_WORDS[1]}" != policy ] ||
                 words="--color --config --group --help --json --no-progress --object --policy --progress --quiet --version --xml"
-            [ "${COMP_WORDS[1]}" != scrub ] || words="${words/--max-delete/} --no-heal --part"
-            [ "${COMP_WORDS[1]}" != rm ] || words="${words/--max-delete/} --recursive"
+            case ${COMP_WORDS[1]} in
+            scrub | rm | status) words=${words/--max-delete/} words=${words/--explain/} words=${words/--prune-check/} ;;
+            esac
+            [ "${COMP_WORDS[1]}" != scrub ] || words+=" --no-heal --part"
+            [ "${COMP_WORDS[1]}" != rm ] || words+=" --recursive"
             ;;
         *)
             if [ "${COMP_WORDS[1]}" = trash ] && [ "$COMP_CWORD" = 2 ]; then
