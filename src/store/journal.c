@@ -7,6 +7,7 @@
 #include "object/digest.h"
 #include "object/manifest.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,8 +124,13 @@ int journal_flush(struct journal *j, bool sync, struct err *e)
         return rc;
     }
     j->out.len = 0;
-    if (sync && fdatasync(j->fd) < 0)
-        return err_sys(e, "journal");
+    if (sync && fdatasync(j->fd) < 0) {
+        /* The kernel may have let go of what it could not write: a second sync would promise what is not there. */
+        int rc = err_sys(e, "journal");
+        if (e)
+            e->sys = EIO;
+        return rc;
+    }
     return 0;
 }
 
