@@ -99,7 +99,7 @@ struct sos_summary {
     uint64_t copied, updated, adopted, pruned, deleted, conflicts; /* actions done (in a dry run: planned), one for each member changed; directories do not count */
     uint64_t under_replicated;
     uint64_t damaged;   /* copies whose content differs though nothing says that it was changed, found or known before */
-    uint64_t healed;    /* of these: replaced by a good copy (in a dry run: that would be) */
+    uint64_t healed;    /* of these: replaced by a good copy, or pruned (in a dry run: that would be) */
     uint64_t failed;    /* actions that failed, and objects that could not be read */
     uint64_t literal_bytes; /* content that was moved between members */
     uint64_t wire_bytes;    /* what went over the links to other machines, both ways; where there are none, over those to the local agents */

@@ -107,6 +107,12 @@ static const char *giver(const struct run *r, const struct plan_target *t, bool 
     return adopts ? r->part[t->member]->member->name : r->part[r->report_step->source]->member->name;
 }
 
+/* In the group, of one that takes part. */
+static unsigned number_of(const struct run *r, unsigned part)
+{
+    return (unsigned)(r->part[part] - r->peer);
+}
+
 static void count(struct run *r, const struct plan_target *t, bool adopts)
 {
     const struct entry *entry = &r->report_step->entry;
@@ -119,6 +125,8 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
         ++*(t->reason == REASON_DAMAGED ? &r->summary.healed : counter[t->action]);
         r->done_objects++;
     }
+    /* Damage that is gone with a copy which nobody wanted is none any more, either. */
+    r->summary.healed += t->action == ACTION_PRUNE && !(r->report_step->before >> number_of(r, t->member) & 1);
     if (t->content) {
         r->done_bytes += entry->size;
         /* What came by streams is counted by who received it: of a patch only a part is new. */
@@ -215,9 +223,16 @@ static bool settled(const struct run *r, const struct peer *p, uint64_t op)
     return r->options->dry_run || op <= p->done || !peer_lives(p);
 }
 
-/* Nothing was asked of the member. */
+/* Nothing was asked of the member. Where there will be another attempt, that one tells. */
 static void not_pruned(struct run *r, const struct peer *p, const char *path)
 {
+    unsigned living = 0;
+    for (size_t i = 0; i < r->peers; i++)
+        living += peer_lives(&r->peer[i]);
+    if (living >= 2 && (r->found_damage || r->attempt == 0)) {
+        r->moved = true;
+        return;
+    }
     report_trouble(r, p->member->name, path, true, "its copy is to go, but stays: those that were to go on holding the "
                                                    "object could not confirm that they do");
     report_status(r, SOS_COPIES);
