@@ -34,6 +34,8 @@ enum sos_status cmd_policy(struct cmd *c);
 struct sos_groups *cmd_sync_groups(struct cmd *c, bool **picked);
 struct sos_options cmd_sync_options(const struct options *o);
 struct sos_callbacks cmd_sync_callbacks(struct cmd *c);
+/* One group's run, told to the reporter. */
+enum sos_status cmd_sync_run(struct cmd *c, const struct sos_groups *g, size_t group, const struct sos_options *options);
 void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group); /* tells the reporter */
 
 /* Calls one for each group that the options and operands pick, when all of these are sound; the worst of what it returned. */

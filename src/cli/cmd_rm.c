@@ -23,16 +23,6 @@ static char *object_path(const char *operand, struct sos_error *error)
     return NULL;
 }
 
-static enum sos_status remove_from(struct cmd *c, const struct sos_groups *g, size_t group,
-                                   const struct sos_options *options)
-{
-    struct sos_callbacks callbacks = cmd_sync_callbacks(c);
-    cmd_sync_begin(c, g, group);
-    enum sos_status status = sos_sync(g, group, options, &callbacks);
-    progress_clear(c->progress);
-    return status;
-}
-
 /* An object of that name may be in each group. */
 static bool one_group(struct cmd *c, const bool *picked, const struct sos_groups *g, size_t *group)
 {
@@ -62,7 +52,7 @@ static enum sos_status remove_all(struct cmd *c, const char *const *path)
     struct sos_groups *g = cmd_sync_groups(&groups, &picked);
     if (!g)
         return SOS_USAGE;
-    enum sos_status status = one_group(c, picked, g, &group) ? remove_from(c, g, group, &options) : SOS_USAGE;
+    enum sos_status status = one_group(c, picked, g, &group) ? cmd_sync_run(c, g, group, &options) : SOS_USAGE;
     free(picked);
     sos_groups_free(g);
     return status;

@@ -207,8 +207,8 @@ enum sos_status cmd_each_group(struct cmd *c, const struct sos_options *options,
     return status;
 }
 
-static enum sos_status run_group(struct cmd *c, const struct sos_groups *g, size_t group,
-                                 const struct sos_options *options)
+enum sos_status cmd_sync_run(struct cmd *c, const struct sos_groups *g, size_t group,
+                             const struct sos_options *options)
 {
     struct sos_callbacks callbacks = cmd_sync_callbacks(c);
     cmd_sync_begin(c, g, group);
@@ -220,7 +220,7 @@ static enum sos_status run_group(struct cmd *c, const struct sos_groups *g, size
 enum sos_status cmd_sync(struct cmd *c)
 {
     struct sos_options options = cmd_sync_options(c->options);
-    return cmd_each_group(c, &options, run_group);
+    return cmd_each_group(c, &options, cmd_sync_run);
 }
 
 enum sos_status cmd_scrub(struct cmd *c)
@@ -231,5 +231,5 @@ enum sos_status cmd_scrub(struct cmd *c)
     options.scrub_parts = o->parts ? o->parts : 1;
     options.scrub_rate = o->bwlimit;
     options.no_heal = o->no_heal;
-    return cmd_each_group(c, &options, run_group);
+    return cmd_each_group(c, &options, cmd_sync_run);
 }
