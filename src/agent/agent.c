@@ -97,14 +97,19 @@ static int take_frames(struct agent *a, struct err *e)
     return rc;
 }
 
+static int agent_poll(struct agent *a, struct pollfd *p, int timeout)
+{
+    return a->store && a->store->ops->poll ? a->store->ops->poll(a->store, p, 1, timeout) : poll(p, 1, timeout);
+}
+
 /* poll for input; time that passes counts as waiting for the link while that holds up what is to be sent. */
 static int await(struct agent *a, bool block)
 {
     struct pollfd p = {.fd = a->in.fd, .events = POLLIN};
     if (!block)
-        return poll(&p, 1, 0);
+        return agent_poll(a, &p, 0);
     int64_t *spent = outgoing_starves(a) ? &a->link.waited : &a->link.idle, began = clock_mono_ns();
-    int n = poll(&p, 1, HEARTBEAT_MS);
+    int n = agent_poll(a, &p, HEARTBEAT_MS);
     *spent += clock_mono_ns() - began;
     return n;
 }
@@ -232,7 +237,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .rules = m.rules,
         .watch = {a, on_progress, on_problem, on_done, on_damage},
     };
-    a->store = store_dir_new(&o);
+    a->store = a->options->http ? store_http_new(&o) : store_dir_new(&o);
     a->scratch = 0;
     struct store_info info = {0};
     rc = a->store->ops->inspect(a->store, &info, e);
@@ -571,6 +576,14 @@ static int run_command(struct agent *a, struct command *c, struct err *e)
     return err_set(e, ERR_PROTO, "unexpected message %u", c->type);
 }
 
+static void tell_done(struct agent *a)
+{
+    if (a->done <= a->told)
+        return;
+    message_put_done(&a->out, a->done, a->literal);
+    a->told = a->done;
+}
+
 static int serve(struct agent *a, struct err *e)
 {
     wire_out_greeting(&a->out, a->in.socket ? WIRE_CAP_FDS : 0);
@@ -584,6 +597,7 @@ static int serve(struct agent *a, struct err *e)
             rc = a->may_look ? look_meanwhile(a, e) : 0;
             if (rc == 0)
                 rc = agent_pump(a, !a->first, e); /* who looked may have been told something meanwhile */
+            tell_done(a);
             continue;
         }
         rc = run_command(a, c, e);
@@ -592,10 +606,7 @@ static int serve(struct agent *a, struct err *e)
             *e = a->lost;
             rc = a->lost.code;
         }
-        if (a->done > a->told) {
-            message_put_done(&a->out, a->done, a->literal);
-            a->told = a->done;
-        }
+        tell_done(a);
         /* Others wait for what we send, and for room for what they send: a long queue of our own must not keep them. */
         bool others = a->outgoing.n > 0 || a->incoming.n > 0;
         if (rc == 0 && !a->bye && (!a->first || (others && ++turns % PUMP_EVERY == 0)))
@@ -606,10 +617,10 @@ static int serve(struct agent *a, struct err *e)
 
 static void release(struct agent *a)
 {
-    if (a->store)
-        a->store->ops->close(a->store);
     outgoing_free_all(a);
     incoming_free_all(a);
+    if (a->store)
+        a->store->ops->close(a->store);
     filter_free(a->filter);
     for (struct command *c; (c = dequeue(a));)
         free(c);

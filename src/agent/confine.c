@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/sandbox.h"
+#include "store/blob_keep.h"
 #include "store/state.h"
 
 #include <fcntl.h>
@@ -144,6 +145,31 @@ static int lock_in(struct agent *a, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* Of a blob-server: what it takes to find it and to trust its certificate, and the directory in which its state is kept. */
+static int lock_in_http(struct agent *a, struct err *e)
+{
+    static const char *const system[] = {"/etc", "/usr", "/lib", "/lib64", "/run", "/var/lib/ca-certificates",
+                                         "/sys/devices/system/cpu/online", "/dev/urandom", "/dev/null"};
+    const size_t n = sizeof system / sizeof system[0];
+    static const char *const own[] = {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"};
+    struct rules r = {.rule = mem_alloc((n + 8) * sizeof *r.rule)};
+    for (size_t i = 0; i < n; i++)
+        allow(&r, system[i], -1, SANDBOX_READ);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (getenv(own[i]))
+            allow(&r, getenv(own[i]), -1, SANDBOX_READ);
+    if (a->state_dir && !a->dry_run)
+        blob_keep_make_dir(a->state_dir); /* where it fails the store says so */
+    if (a->state_dir)
+        allow(&r, a->state_dir, -1, a->dry_run ? SANDBOX_READ : READ_WRITE);
+#ifdef SANITIZED
+    allow(&r, "/proc", -1, SANDBOX_READ);
+#endif
+    int rc = sandbox_enter_with_network(r.rule, r.n, e);
+    free(r.rule);
+    return rc < 0 ? err_wrap(e, "it does not serve, since it cannot lock itself in (--no-sandbox lets it do without)") : 0;
+}
+
 /* What an early look or a dry run writes to must be open before we are locked in. Without it the scan says what is wrong. */
 static void open_scratch(struct agent *a)
 {
@@ -162,6 +188,8 @@ int confine_first(struct agent *a, struct err *e)
     a->dry_run = o->dry_run;
     if (o->no_sandbox)
         return 0;
+    if (o->http)
+        return lock_in_http(a, e);
     open_scratch(a);
     return lock_in(a, e);
 }

@@ -377,7 +377,7 @@ static int take_file(struct agent *a, struct incoming *in, struct store_op *op, 
         return rc;
     if (patch && a->store->ops->basis(a->store, op->entry, &p.basis, &size, &ignored) <= 0)
         p.basis = -1;
-    rc = take_object(a, in, op->entry->size, &calls, &p, &why);
+    rc = take_object(a, in, a->store->ops->blob_open ? DELTA_ANY_SIZE : op->entry->size, &calls, &p, &why);
     if (p.basis >= 0)
         close(p.basis);
     if (p.stopped) {

@@ -129,6 +129,8 @@ static int produce(struct agent *a, struct outgoing *o, struct err *e)
         [OUTGOING_PATCHES] = patching_produce,
         [OUTGOING_SIGNATURES] = signing_produce,
     };
+    if (o->kind == OUTGOING_BUNDLE && a->store->ops->blob_open)
+        return blobbing_produce(a, o, e);
     return made[o->kind](a, o, e);
 }
 
@@ -212,7 +214,7 @@ bool outgoing_starves(struct agent *a)
 {
     for (size_t i = 0; i < a->outgoing.n; i++) {
         struct outgoing *o = a->outgoing.at[i];
-        bool more = o->bytes.len > o->bytes_sent || o->first || o->want || o->patching || o->signing;
+        bool more = o->bytes.len > o->bytes_sent || o->first || o->want || o->patching || o->signing || o->blobbing;
         if (!o->ended && more && !has_credit(a, o))
             return true;
     }
@@ -245,6 +247,7 @@ void outgoing_free_all(struct agent *a)
         buf_free(&o->bytes);
         squeezer_free(o->squeezer);
         free(o->want);
+        blobbing_free(a, o->blobbing);
         patching_free(o->patching);
         signing_free(o->signing);
         free(o);

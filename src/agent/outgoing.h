@@ -42,6 +42,7 @@ struct outgoing {
     uint64_t left;               /* bytes of it still to be read */
     struct patching *patching;
     struct signing *signing;
+    struct blobbing *blobbing;
 };
 
 #define OUTGOING_PIECE (256u * 1024u) /* bytes that are read at once where they are only looked at */
@@ -60,6 +61,9 @@ int signing_refine(struct agent *a, struct signing *s, const void *request, size
 void signing_free(struct signing *s);
 int patching_produce(struct agent *a, struct outgoing *o, struct err *e);
 void patching_free(struct patching *p);
+/* Of a store by id: several objects are fetched ahead. */
+int blobbing_produce(struct agent *a, struct outgoing *o, struct err *e);
+void blobbing_free(struct agent *a, struct blobbing *b);
 
 /* Records of a signature stream: u8 kind, u32 length, payload of at most MSG_DATA_MAX bytes. */
 enum signature_record {

@@ -1,5 +1,7 @@
 #include "base/sandbox.h"
 
+#include <stdbool.h>
+
 #if defined(__linux__) && defined(__has_include)
 #if __has_include(<linux/landlock.h>)
 #define HAVE_LANDLOCK 1
@@ -92,7 +94,7 @@ static int allow(int ruleset, const struct sandbox_rule *rule, uint64_t handled,
     return rc < 0 ? ERR_SYS : 0;
 }
 
-int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e)
+static int enter(const struct sandbox_rule *rule, size_t n, bool network, struct err *e)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(e, "locking in: no_new_privs");
@@ -100,6 +102,7 @@ int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e)
     if (abi < 2)
         return 0;
     struct ruleset all = everything(abi);
+    all.net &= network ? (uint64_t)NET_BIND_TCP : UINT64_MAX;
     int fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0), rc = 0;
     if (fd < 0)
         return err_sys(e, "locking in: Landlock");
@@ -113,15 +116,26 @@ int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e)
 
 #else
 
-int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e)
+static int enter(const struct sandbox_rule *rule, size_t n, bool network, struct err *e)
 {
     (void)rule;
     (void)n;
+    (void)network;
     (void)e;
     return 0;
 }
 
 #endif
+
+int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e)
+{
+    return enter(rule, n, false, e);
+}
+
+int sandbox_enter_with_network(const struct sandbox_rule *rule, size_t n, struct err *e)
+{
+    return enter(rule, n, true, e);
+}
 
 int sandbox_nothing(struct err *e)
 {

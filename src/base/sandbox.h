@@ -33,7 +33,10 @@ struct sandbox_rule {
  */
 int sandbox_enter(const struct sandbox_rule *rule, size_t n, struct err *e);
 
-/* The same, allowing no file at all. */
+/* The same, but TCP ports may be connected to. */
+int sandbox_enter_with_network(const struct sandbox_rule *rule, size_t n, struct err *e);
+
+/* The same as sandbox_enter, allowing no file at all. */
 int sandbox_nothing(struct err *e);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +20,16 @@ void address_free(struct address *a)
     free(a->host);
     free(a->path);
     *a = (struct address){0};
+}
+
+char *address_url(const struct address *a)
+{
+    bool six = strchr(a->host, ':') != NULL;
+    unsigned usual = a->kind == ADDRESS_HTTPS ? 443 : 80;
+    char port[16] = "";
+    if (a->port && a->port != usual)
+        snprintf(port, sizeof port, ":%u", a->port);
+    return mem_printf("%s://%s%s%s%s%s", address_kind_name(a->kind), six ? "[" : "", a->host, six ? "]" : "", port, a->path);
 }
 
 const char *address_kind_name(enum address_kind kind)

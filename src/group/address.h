@@ -29,6 +29,8 @@ struct address {
  */
 int address_parse(const char *text, int relative_ok, struct address *out, struct err *e);
 void address_free(struct address *a);
+/* Of an http or https address, however it was written: without the default port, and no '/' at the end. Caller frees. */
+char *address_url(const struct address *a);
 const char *address_kind_name(enum address_kind kind); /* "local", "ssh", "http", "https" */
 
 #endif

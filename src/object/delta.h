@@ -180,6 +180,7 @@ struct delta_calls {
 };
 
 struct delta_patcher;
+#define DELTA_ANY_SIZE UINT64_MAX /* the writer sees for itself how much comes */
 /* Never writes more than want bytes (kept ones included). calls and ctx are borrowed. */
 struct delta_patcher *delta_patcher_new(uint64_t want, const struct delta_calls *calls, void *ctx);
 void delta_patcher_free(struct delta_patcher *p); /* NULL is fine */

@@ -240,7 +240,7 @@ static int take_number(struct delta_patcher *p, struct err *e)
         return keep(p, v, e);
     if (p->kind == DELTA_END) {
         p->ended = true;
-        if (v != p->made || v != p->want)
+        if (v != p->made || (v != p->want && p->want != DELTA_ANY_SIZE))
             return err_set(e, ERR_FORMAT, "patch that ends at %llu bytes after making %llu of %llu",
                            (unsigned long long)v, (unsigned long long)p->made, (unsigned long long)p->want);
         return 0;

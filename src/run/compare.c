@@ -232,7 +232,7 @@ static struct message_list look_into_cache(struct peer *p)
 static void open_cache(struct peer *p)
 {
     const struct run *r = p->run;
-    bool wanted = r->cache_all || p->member->address.kind != ADDRESS_LOCAL;
+    bool wanted = r->cache_all || p->member->address.kind == ADDRESS_SSH;
     if (p->cache || r->options->no_cache || !wanted)
         return;
     char *dir = cache_dir(r->options->cache_dir);

@@ -26,7 +26,7 @@ char *guard_where(const struct member *m)
     if (m->address.kind == ADDRESS_SSH)
         return ssh_where(&m->address);
     if (m->address.kind != ADDRESS_LOCAL)
-        return mem_strdup(m->address.text);
+        return address_url(&m->address);
     char *whole = realpath(m->address.path, NULL);
     if (whole)
         return whole;
@@ -115,6 +115,10 @@ void guard_check(struct run *r)
         if (!(p->flags & (OPENED_EXISTS | OPENED_PARENT))) {
             peer_fail(p, ERR_SYS, "%s does not exist, and neither does the directory that it would be made in",
                       p->where);
+            continue;
+        }
+        if (!(p->caps & STORE_BY_ID) != !blobs_group(r->group)) {
+            peer_fail(p, ERR_UNSUPPORTED, "its agent is of a version that cannot serve this group of blob-servers");
             continue;
         }
         if (p->flags & OPENED_MARKED)

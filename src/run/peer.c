@@ -80,8 +80,10 @@ int peer_serve_local(int fd, void *ctx)
     for (size_t i = 0; i < r->peers && !r->options->through; i++)
         if (&r->peer[i] != p && r->peer[i].member->address.kind == ADDRESS_LOCAL)
             neighbour[n++] = r->peer[i].member->address.path;
+    bool http = blobs_member(p->member);
     struct agent_options options = {
-        .root = p->member->address.path, .state_dir = r->options->state_dir, .local = true,
+        .root = http ? p->where : p->member->address.path,
+        .state_dir = http ? blobs_state_dir(r->options) : r->options->state_dir, .local = true, .http = http,
         .dry_run = r->options->dry_run, .no_sandbox = r->options->no_sandbox,
         .neighbour = neighbour, .neighbours = n,
     };
@@ -95,7 +97,7 @@ static enum sos_compress compression(const struct run *r)
     if (r->options->compress != SOS_COMPRESS_AUTO)
         return r->options->compress;
     for (size_t i = 0; i < r->group->members; i++)
-        if (r->group->member[i].address.kind != ADDRESS_LOCAL)
+        if (r->group->member[i].address.kind == ADDRESS_SSH)
             return SOS_COMPRESS_AUTO;
     return SOS_COMPRESS_NEVER;
 }
@@ -119,6 +121,7 @@ static void send_open(struct run *r, struct peer *p)
     filter_put(f, &rules);
     filter_free(f);
     const char *state = r->options->state_dir ? r->options->state_dir : "";
+    const char *root = blobs_member(p->member) ? p->where : p->member->address.path;
     char host[128] = "", by[MSG_BY_MAX + 1];
     gethostname(host, sizeof host - 1);
     snprintf(by, sizeof by, "%s, process %ld", host[0] ? host : "an unknown host", (long)getpid());
@@ -129,8 +132,8 @@ static void send_open(struct run *r, struct peer *p)
         .fsync = (uint8_t)r->options->fsync,
         .compress = (uint8_t)compression(r),
         .threads = r->options->threads,
-        .root = p->member->address.path,
-        .root_len = strlen(p->member->address.path),
+        .root = root,
+        .root_len = strlen(root),
         .state_dir = state,
         .state_dir_len = strlen(state),
         .by = by,

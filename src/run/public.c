@@ -127,12 +127,8 @@ bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error
     struct err e;
     const struct group *which = &g->groups.group[group];
     int rc = group_check(which, &e);
-    for (size_t i = 0; rc == 0 && i < which->members; i++) {
-        const struct member *m = &which->member[i];
-        if (m->address.kind == ADDRESS_HTTP || m->address.kind == ADDRESS_HTTPS)
-            rc = err_set(&e, ERR_UNSUPPORTED, "group %s: %s: members reached by %s are not built yet", which->name,
-                         m->name, address_kind_name(m->address.kind));
-    }
+    if (rc == 0)
+        rc = blobs_check(which, g->bound ? group_policy_settings(g->bound[group]) : NULL, &e);
     if (rc < 0)
         tell(error, &e);
     return rc == 0;

@@ -315,6 +315,14 @@ void damage_confirm(struct peer *p, const struct plan_step *s); /* asks whether 
 int damage_checked(struct peer *p, struct frame *f, struct err *e);
 void damage_end(struct run *r);            /* tells what was not answered */
 
+/* ---- blobs.c: groups with blob-servers, whose objects are known by their ids ---- */
+
+bool blobs_member(const struct member *m);   /* is it a blob-server, and reached as one? */
+bool blobs_group(const struct group *g);     /* has it such a member? */
+/* Where the state of blob-servers is kept on this machine; NULL: nowhere. Caller frees. */
+char *blobs_state_dir(const struct sos_options *o);
+int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e); /* s NULL: the defaults */
+
 /* ---- status.c ---- */
 
 int status_ask(struct run *r, struct err *e); /* in place of all that follows the opening */

@@ -30,7 +30,7 @@ static int start_all(struct run *r, struct err *e)
         p->last = &p->first;
         p->fail_last = &p->fail_first;
         p->where = guard_where(p->member);
-        p->remote = p->member->address.kind != ADDRESS_LOCAL;
+        p->remote = p->member->address.kind == ADDRESS_SSH;
         p->adopted = is_named(r->options, p->member);
         r->peers++;
     }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "object/entry.h"
 #include "object/filter.h"
@@ -19,6 +20,7 @@ enum store_cap {
     STORE_CAN_ADOPT = 1,  /* content under another name can be taken over */
     STORE_CAN_LEND = 2,   /* has a root descriptor that others on this machine may read from */
     STORE_KEEPS_META = 4, /* keeps mode and mtime */
+    STORE_BY_ID = 8,      /* its objects are known by their ids alone: see store/blob.h. Members of a group agree in it */
 };
 
 enum store_fsync { STORE_FSYNC_BATCH, STORE_FSYNC_ALWAYS, STORE_FSYNC_NONE };
@@ -169,6 +171,8 @@ enum store_check {
     STORE_CHECK_CHANGED, /* it was changed or removed, or cannot be read: for the next scan */
 };
 
+#define STORE_BLOB_END 2
+
 #define STORE_RESUME_MIN ((uint64_t)4 << 20) /* bytes: of an object from here on, what came by stream is kept when the rest does not come */
 
 struct store;
@@ -184,8 +188,11 @@ struct store_trash {
     const char *path;   /* of the object */
 };
 
+struct store_blob; /* an object that is being read: of a store by id */
+struct pollfd;
+
 struct store_ops {
-    const char *kind; /* "directory" */
+    const char *kind; /* "directory", "blob-server" */
 
     /* Looks, changes nothing. Takes the lock (shared for a dry run) when the root exists: ERR_LOCKED. info is freed with store_info_free. */
     int (*inspect)(struct store *s, struct store_info *info, struct err *e);
@@ -223,6 +230,17 @@ struct store_ops {
     /* All of a file's want->size bytes at once, verified by its digest (ERR_DAMAGED when nothing says that it was changed). buf has room for one more. */
     int (*read_file)(struct store *s, const struct entry *want, void *buf, struct err *e);
     int (*read_link)(struct store *s, const struct entry *want, char *target, size_t size, struct err *e);
+
+    /*
+     * Stores by id, in place of these three: an object as it travels (store/blob.h). Several may be open at once, and are
+     * fetched meanwhile. blob_read appends to out, about most bytes at a time: 1, 0 when nothing has come yet, STORE_BLOB_END
+     * when all has and is what its id says; ERR_PROTO where the store itself is gone, else the object's own trouble.
+     */
+    int (*blob_open)(struct store *s, const struct entry *want, struct store_blob **b, struct err *e);
+    int (*blob_read)(struct store *s, struct store_blob *b, struct buf *out, size_t most, struct err *e);
+    void (*blob_close)(struct store *s, struct store_blob *b);
+    /* As poll(2), and sees to the store's own connections meanwhile. NULL: it has none. */
+    int (*poll)(struct store *s, struct pollfd *p, unsigned n, int timeout);
 
     /*
      * Is there a copy of want's content, a file's or symlink's, that one may rely on? read: a file is read again, as a whole; its
@@ -276,6 +294,9 @@ struct store_ops {
 struct store {
     const struct store_ops *ops;
 };
+
+/* A blob-server. root is its URL, without a '/' at the end; state_dir the directory in which its own goes, or NULL for none. */
+struct store *store_http_new(const struct store_options *options);
 
 /* A directory. Nothing is touched until inspect. options are copied, its strings and filter borrowed for the store's life. */
 struct store *store_dir_new(const struct store_options *options);

@@ -1,0 +1,54 @@
+/* Groups with blob-servers. */
+#include "run/run.h"
+
+#include "base/mem.h"
+
+#include <pwd.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+bool blobs_member(const struct member *m)
+{
+    return m->address.kind == ADDRESS_HTTP || m->address.kind == ADDRESS_HTTPS;
+}
+
+bool blobs_group(const struct group *g)
+{
+    for (size_t i = 0; i < g->members; i++)
+        if (blobs_member(&g->member[i]))
+            return true;
+    return false;
+}
+
+static const char *absolute(const char *path)
+{
+    return path && path[0] == '/' ? path : NULL;
+}
+
+char *blobs_state_dir(const struct sos_options *o)
+{
+    if (o->state_dir)
+        return mem_strdup(o->state_dir);
+    const char *base = absolute(getenv("XDG_STATE_HOME"));
+    if (base)
+        return mem_printf("%s/sos-sync", base);
+    const char *home = absolute(getenv("HOME"));
+    const struct passwd *me = home ? NULL : getpwuid(geteuid());
+    if (me)
+        home = absolute(me->pw_dir);
+    return home ? mem_printf("%s/.local/state/sos-sync", home) : NULL;
+}
+
+int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e)
+{
+    if (!blobs_group(g))
+        return 0;
+    if (s && s->propagate)
+        return err_set(e, ERR_UNSUPPORTED, "group %s: deletions: propagate does not go with blob-servers, which do not tell an "
+                       "object that was deleted from one that was lost", g->name);
+    for (size_t i = 0; i < g->members; i++)
+        if (!blobs_member(&g->member[i]))
+            return err_set(e, ERR_UNSUPPORTED, "group %s: %s: directories in one group with blob-servers are not built yet",
+                           g->name, g->member[i].name);
+    return 0;
+}

@@ -1,0 +1,451 @@
+#include "store/http_client.h"
+
+#include "base/mem.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define CONNECT_SECONDS 15L
+#define SILENT_SECONDS 60L  /* without a byte either way */
+#define CONNECTIONS_KEPT 32L
+#define BUFFER_BYTES (128L * 1024L)
+
+struct http_client {
+    CURLM *multi;
+    char *base;
+    const char *authorities; /* file of certificates, from the environment; NULL: the system's */
+};
+
+struct http_request {
+    struct http_client *client;
+    CURL *easy;
+    struct curl_slist *list; /* headers of the request */
+    bool stream, fed_all, sending_waits; /* the body's next piece is waited for */
+    struct buf feed;
+    size_t fed_sent;         /* bytes at the front of feed that have gone */
+
+    bool begun, over, receiving_waits; /* until what has come is taken */
+    bool ours;               /* broken off by us: why says it */
+    bool chunked;
+    int status;
+    uint64_t length;
+    unsigned retry_after;
+    size_t hold, most;
+    struct buf headers;      /* "Name: value" and NUL, each */
+    struct buf body;
+    size_t taken;            /* bytes at its front */
+    CURLcode result;
+    char why[CURL_ERROR_SIZE];
+};
+
+struct http_client *http_client_new(const char *base, struct err *e)
+{
+    struct http_client *c = mem_zalloc(sizeof *c);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(c->multi = curl_multi_init())) {
+        free(c);
+        err_set(e, ERR_SYS, "libcurl cannot be used");
+        return NULL;
+    }
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    c->base = mem_strdup(base);
+    c->authorities = getenv("CURL_CA_BUNDLE");
+    if (!c->authorities || !*c->authorities)
+        c->authorities = getenv("SSL_CERT_FILE");
+    return c;
+}
+
+void http_client_free(struct http_client *c)
+{
+    if (!c)
+        return;
+    curl_multi_cleanup(c->multi);
+    curl_global_cleanup();
+    free(c->base);
+    free(c);
+}
+
+/* ---- what libcurl calls ---- */
+
+static size_t on_body(char *p, size_t size, size_t n, void *ctx)
+{
+    struct http_request *r = ctx;
+    size_t have = r->body.len - r->taken;
+    n *= size;
+    if (r->most && have + n > r->most) {
+        snprintf(r->why, sizeof r->why, "the answer is longer than %zu bytes", r->most);
+        r->ours = true;
+        return n + 1; /* which is an error to libcurl */
+    }
+    if (r->hold && have > 0 && have + n > r->hold) {
+        r->receiving_waits = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    if (r->taken > r->hold / 2) {
+        buf_drop(&r->body, r->taken);
+        r->taken = 0;
+    }
+    buf_put(&r->body, p, n);
+    return n;
+}
+
+static size_t on_send(char *out, size_t size, size_t n, void *ctx)
+{
+    struct http_request *r = ctx;
+    size_t have = r->feed.len - r->fed_sent;
+    n *= size;
+    if (have == 0 && !r->fed_all) {
+        r->sending_waits = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    n = have < n ? have : n;
+    if (n > 0)
+        memcpy(out, r->feed.data + r->fed_sent, n);
+    r->fed_sent += n;
+    if (r->fed_sent == r->feed.len)
+        r->feed.len = r->fed_sent = 0;
+    return n;
+}
+
+/* The value of a header line if it has this name, else NULL; *n without blanks at either end. */
+static const char *value_of(const char *p, size_t len, const char *name, size_t *n)
+{
+    size_t k = strlen(name);
+    if (len <= k || strncasecmp(p, name, k) != 0 || p[k] != ':')
+        return NULL;
+    const char *end = p + len;
+    for (p += k + 1; p < end && (*p == ' ' || *p == '\t'); p++)
+        ;
+    while (end > p && strchr(" \t\r\n", end[-1]))
+        end--;
+    *n = (size_t)(end - p);
+    return p;
+}
+
+static bool has_header(const struct http_request *r, const char *name, size_t n)
+{
+    const char *at = (const char *)r->headers.data, *end = at + r->headers.len;
+    for (; at < end; at += strlen(at) + 1)
+        if (strncasecmp(at, name, n) == 0 && at[n] == ':')
+            return true;
+    return false;
+}
+
+/* An X- header; the first of its name counts. What cannot be one is passed over. */
+static void keep_header(struct http_request *r, const char *p, size_t len)
+{
+    const char *colon = memchr(p, ':', len);
+    size_t name = colon ? (size_t)(colon - p) : 0, n;
+    const char *value = colon ? value_of(p, len, "", &n) : NULL;
+    if (!colon || name < 3 || memchr(p, '\0', len) || has_header(r, p, name))
+        return;
+    char *label = mem_strndup(p, name);
+    value = value_of(p, len, label, &n);
+    free(label);
+    if (!value || r->headers.len + name + n + 3 > HTTP_HEADERS_MAX)
+        return;
+    buf_put(&r->headers, p, name);
+    buf_put(&r->headers, ": ", 2);
+    buf_put(&r->headers, value, n);
+    buf_u8(&r->headers, '\0');
+}
+
+static void new_answer(struct http_request *r)
+{
+    r->headers.len = 0;
+    r->chunked = false;
+    r->retry_after = 0;
+}
+
+/* "HTTP/1.1 100 Continue" and its like are not the answer yet. */
+static void end_of_headers(struct http_request *r)
+{
+    long status = 0;
+    curl_off_t length = -1;
+    curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 200)
+        return;
+    curl_easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    r->status = (int)status;
+    r->length = length < 0 ? HTTP_LENGTH_UNKNOWN : (uint64_t)length;
+    r->begun = true;
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+    struct http_request *r = ctx;
+    const char *value;
+    size_t len;
+    n *= size;
+    if (r->begun)
+        return n; /* trailers */
+    if (n >= 5 && memcmp(p, "HTTP/", 5) == 0)
+        new_answer(r);
+    else if (n <= 2)
+        end_of_headers(r);
+    else if (strncasecmp(p, "x-", 2) == 0)
+        keep_header(r, p, n);
+    else if ((value = value_of(p, n, "Retry-After", &len)) && len > 0 && len < 6)
+        r->retry_after = (unsigned)strtoul(value, NULL, 10);
+    else if ((value = value_of(p, n, "Transfer-Encoding", &len)) && len >= 7)
+        r->chunked = strncasecmp(value + len - 7, "chunked", 7) == 0;
+    return n;
+}
+
+/* ---- requests ---- */
+
+static void add_header(struct http_request *r, const char *line)
+{
+    /* libcurl takes "Name:" as a wish to leave it out; an empty value is said with a semicolon. */
+    size_t n = strlen(line);
+    char *text = n > 2 && strcmp(line + n - 2, ": ") == 0 ? mem_printf("%.*s;", (int)n - 2, line) : mem_strdup(line);
+    r->list = curl_slist_append(r->list, text);
+    free(text);
+}
+
+static void set_body(struct http_request *r, const struct http_ask *ask)
+{
+    curl_easy_setopt(r->easy, CURLOPT_POST, 1L);
+    add_header(r, "Expect:");
+    add_header(r, "Content-Type: application/octet-stream");
+    if (!ask->stream) {
+        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body_len);
+        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, ask->body_len ? ask->body : "");
+        return;
+    }
+    r->stream = true;
+    curl_easy_setopt(r->easy, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(r->easy, CURLOPT_READDATA, r);
+    if (ask->length == HTTP_LENGTH_UNKNOWN)
+        add_header(r, "Transfer-Encoding: chunked");
+    else
+        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->length);
+}
+
+static void set_common(struct http_request *r)
+{
+    curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+    curl_easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->why);
+    curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(r->easy, CURLOPT_USERAGENT, "sos-sync");
+    curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
+    curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+    curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
+    if (r->client->authorities)
+        curl_easy_setopt(r->easy, CURLOPT_CAINFO, r->client->authorities);
+}
+
+struct http_request *http_request_new(struct http_client *c, const struct http_ask *ask)
+{
+    struct http_request *r = mem_zalloc(sizeof *r);
+    r->client = c;
+    r->length = HTTP_LENGTH_UNKNOWN;
+    r->hold = ask->hold;
+    r->most = ask->most;
+    r->easy = curl_easy_init();
+    if (!r->easy)
+        abort(); /* out of memory, as everywhere */
+    set_common(r);
+    char *url = mem_printf("%s%s", c->base, ask->path);
+    curl_easy_setopt(r->easy, CURLOPT_URL, url);
+    free(url);
+    if (ask->method == HTTP_POST)
+        set_body(r, ask);
+    else if (ask->method == HTTP_DELETE)
+        curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, "DELETE");
+    for (const char *at = ask->headers; at && *at; at += strlen(at) + 1)
+        add_header(r, at);
+    curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->list);
+    CURLMcode rc = curl_multi_add_handle(c->multi, r->easy);
+    if (rc != CURLM_OK) {
+        r->over = r->ours = true;
+        snprintf(r->why, sizeof r->why, "%s", curl_multi_strerror(rc));
+    }
+    return r;
+}
+
+void http_request_free(struct http_request *r)
+{
+    if (!r)
+        return;
+    curl_multi_remove_handle(r->client->multi, r->easy);
+    curl_easy_cleanup(r->easy);
+    curl_slist_free_all(r->list);
+    buf_free(&r->feed);
+    buf_free(&r->headers);
+    buf_free(&r->body);
+    free(r);
+}
+
+/* ---- turns ---- */
+
+static bool settle(struct http_client *c)
+{
+    CURLMsg *m;
+    int left;
+    bool any = false;
+    while ((m = curl_multi_info_read(c->multi, &left))) {
+        struct http_request *r;
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        CURLcode result = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
+        r->result = result;
+        r->over = any = true;
+        curl_multi_remove_handle(c->multi, r->easy); /* its connection is free for the next one */
+    }
+    return any;
+}
+
+static bool move(struct http_client *c)
+{
+    int running;
+    curl_multi_perform(c->multi, &running);
+    return settle(c);
+}
+
+int http_client_turn(struct http_client *c, struct pollfd *p, unsigned n, int timeout)
+{
+    struct curl_waitfd *extra = n ? mem_zalloc(n * sizeof *extra) : NULL;
+    int ready = 0;
+    for (unsigned i = 0; i < n; i++) {
+        extra[i].fd = p[i].fd;
+        extra[i].events = (short)((p[i].events & POLLIN ? CURL_WAIT_POLLIN : 0) |
+                                  (p[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
+    }
+    bool moved = move(c);
+    if (!moved && timeout != 0)
+        curl_multi_poll(c->multi, extra, n, timeout, &ready);
+    free(extra);
+    if (!moved && timeout != 0)
+        move(c);
+    return n ? poll(p, n, 0) : 0;
+}
+
+/* ---- the answer ---- */
+
+bool http_request_begun(const struct http_request *r)
+{
+    return r->begun;
+}
+
+bool http_request_over(const struct http_request *r)
+{
+    return r->over;
+}
+
+int http_request_status(const struct http_request *r)
+{
+    return r->status;
+}
+
+uint64_t http_request_length(const struct http_request *r)
+{
+    return r->length;
+}
+
+unsigned http_request_retry_after(const struct http_request *r)
+{
+    return r->retry_after;
+}
+
+const char *http_request_headers(const struct http_request *r, size_t *bytes)
+{
+    *bytes = r->headers.len;
+    return (const char *)r->headers.data;
+}
+
+static bool no_body(const struct http_request *r)
+{
+    return r->status == 204 || r->status == 304;
+}
+
+int http_request_failed(const struct http_request *r, bool *refused, struct err *e)
+{
+    *refused = r->result == CURLE_COULDNT_RESOLVE_HOST || r->result == CURLE_COULDNT_CONNECT ||
+               r->result == CURLE_COULDNT_RESOLVE_PROXY || r->result == CURLE_SSL_CONNECT_ERROR ||
+               r->result == CURLE_PEER_FAILED_VERIFICATION;
+    if (r->ours || r->result != CURLE_OK)
+        return err_set(e, ERR_PROTO, "%s", r->why[0] ? r->why : curl_easy_strerror(r->result));
+    if (!r->begun)
+        return err_set(e, ERR_PROTO, "the connection ended without an answer");
+    if (r->length == HTTP_LENGTH_UNKNOWN && !r->chunked && !no_body(r))
+        return err_set(e, ERR_PROTO, "the answer has neither a length nor a final chunk, so it may have been cut short");
+    return 0;
+}
+
+const uint8_t *http_request_body(const struct http_request *r, size_t *n)
+{
+    *n = r->body.len - r->taken;
+    return r->body.data + r->taken;
+}
+
+void http_request_take(struct http_request *r, size_t n)
+{
+    r->taken += n;
+    if (r->taken == r->body.len)
+        r->body.len = r->taken = 0;
+    if (r->receiving_waits && r->body.len == 0) {
+        r->receiving_waits = false;
+        curl_easy_pause(r->easy, r->sending_waits ? CURLPAUSE_SEND : CURLPAUSE_CONT);
+    }
+}
+
+/* ---- a body in pieces ---- */
+
+static void go_on_sending(struct http_request *r)
+{
+    if (!r->sending_waits || r->over)
+        return;
+    r->sending_waits = false;
+    curl_easy_pause(r->easy, r->receiving_waits ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+}
+
+void http_request_feed(struct http_request *r, const void *p, size_t n)
+{
+    if (r->fed_sent > 0) {
+        buf_drop(&r->feed, r->fed_sent);
+        r->fed_sent = 0;
+    }
+    buf_put(&r->feed, p, n);
+    go_on_sending(r);
+}
+
+void http_request_feed_end(struct http_request *r)
+{
+    r->fed_all = true;
+    go_on_sending(r);
+}
+
+size_t http_request_unsent(const struct http_request *r)
+{
+    return r->over ? 0 : r->feed.len - r->fed_sent;
+}
+
+/* ---- words ---- */
+
+const char *http_status_text(int status, char *out, size_t size)
+{
+    static const struct { int status; const char *text; } known[] = {
+        {301, "Moved Permanently"}, {302, "Found"}, {307, "Temporary Redirect"}, {308, "Permanent Redirect"},
+        {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
+        {405, "Method Not Allowed"}, {411, "Length Required"}, {413, "Content Too Large"},
+        {429, "Too Many Requests"}, {500, "Internal Server Error"}, {502, "Bad Gateway"},
+        {503, "Service Unavailable"}, {504, "Gateway Timeout"}, {507, "Insufficient Storage"},
+    };
+    snprintf(out, size, "%d", status);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i].status == status)
+            snprintf(out, size, "%d %s", status, known[i].text);
+    return out;
+}

@@ -1,0 +1,314 @@
+#include "store/http_put.h"
+
+#include "base/mem.h"
+#include "store/blob.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define UNDER_WAY_MAX 16u              /* requests */
+#define WHOLE_MAX ((size_t)1 << 20)    /* bytes: up to here an object is sent when it has all come, and can be sent again */
+#define HELD_BACK ((size_t)4096)       /* bytes of a larger one, until it has all come */
+#define UNSENT_MAX ((size_t)1 << 20)   /* bytes of it that may wait for the server */
+#define TURN_MS 100
+
+enum step { COMING, ASKED, SETTLED };
+
+/* One operation, from its beginning to its report. */
+struct put {
+    struct put *next;
+    uint64_t seq;
+    struct entry *entry; /* with a path of its own */
+    char *path;
+    enum step step;
+    struct buf head;     /* headers of the request */
+    struct buf bytes;    /* of the object: all, or what has not been handed to the request */
+    struct http_try try;
+    bool trying, removal;
+    struct err why;      /* settled: code 0 or what went wrong */
+};
+
+struct http_puts {
+    struct http_client *client;
+    struct http_health *health;
+    struct blob_keep *keep;
+    const struct store_options *o;
+    struct put *first, **last; /* in the order of operations */
+    unsigned under_way;
+    struct put *now;           /* the one that comes by stream */
+    struct blob_in in;
+    struct err lost;           /* what ends the store's part in the run */
+};
+
+struct http_puts *http_puts_new(struct http_client *c, struct http_health *health, struct blob_keep *keep,
+                                const struct store_options *o)
+{
+    struct http_puts *p = mem_zalloc(sizeof *p);
+    p->client = c;
+    p->health = health;
+    p->keep = keep;
+    p->o = o;
+    p->last = &p->first;
+    return p;
+}
+
+static void end_request(struct http_puts *p, struct put *x)
+{
+    if (!x->trying)
+        return;
+    http_try_end(&x->try);
+    x->trying = false;
+    p->under_way--;
+}
+
+static void free_put(struct http_puts *p, struct put *x)
+{
+    end_request(p, x);
+    buf_free(&x->head);
+    buf_free(&x->bytes);
+    free(x->path);
+    free(x->entry);
+    free(x);
+}
+
+void http_puts_free(struct http_puts *p)
+{
+    if (!p)
+        return;
+    for (struct put *x; (x = p->first);) {
+        p->first = x->next;
+        free_put(p, x);
+    }
+    blob_in_free(&p->in);
+    free(p);
+}
+
+/* ---- reports ---- */
+
+static void settle(struct http_puts *p, struct put *x, int code, const char *why)
+{
+    end_request(p, x);
+    buf_free(&x->bytes);
+    x->step = SETTLED;
+    x->why = (struct err){0};
+    if (code < 0)
+        err_set(&x->why, code, "%s", why);
+}
+
+static void report(struct http_puts *p)
+{
+    struct put *x;
+    while ((x = p->first) && x->step == SETTLED && x != p->now) {
+        struct err e;
+        if (x->why.code == 0 && blob_keep_done(p->keep, x->entry, &e) < 0 && p->lost.code == 0)
+            p->lost = e;
+        p->o->watch.done(p->o->watch.ctx, x->seq, x->why.code, x->why.code ? x->why.msg : NULL);
+        p->first = x->next;
+        if (!p->first)
+            p->last = &p->first;
+        free_put(p, x);
+    }
+}
+
+static struct put *add(struct http_puts *p, const struct store_op *op)
+{
+    struct put *x = mem_zalloc(sizeof *x);
+    x->seq = op->seq;
+    x->entry = mem_alloc(sizeof *x->entry);
+    entry_copy(x->entry, op->entry);
+    x->path = mem_strndup(op->entry->path, op->entry->path_len);
+    x->entry->path = x->path;
+    *p->last = x;
+    p->last = &x->next;
+    return x;
+}
+
+/* ---- requests ---- */
+
+static void ask(struct http_puts *p, struct put *x, enum http_method method, bool stream, uint64_t length)
+{
+    char *path = mem_printf("/blob/%s", x->path);
+    const struct http_ask a = {.method = method, .path = path,
+                               .headers = x->head.len ? (const char *)x->head.data : NULL, .body = x->bytes.data,
+                               .body_len = x->bytes.len, .stream = stream, .length = length, .most = 1 << 20};
+    http_try_begin(&x->try, p->client, p->health, &a);
+    free(path);
+    x->trying = true;
+    p->under_way++;
+    x->step = ASKED;
+}
+
+static void look_at(struct http_puts *p, struct put *x)
+{
+    struct err e = {0};
+    int rc = http_try_step(&x->try, &e);
+    if (rc == 0)
+        return;
+    if (rc == 1 && x != p->now)
+        settle(p, x, 0, NULL);
+    else if (rc == 1)
+        settle(p, x, ERR_CHANGED, "the server answered before the object had come");
+    else if (rc == ERR_UNSUPPORTED && x->removal)
+        settle(p, x, ERR_UNSUPPORTED, "cannot be removed: this blob-server takes no DELETE, and keeps what it has");
+    else
+        settle(p, x, rc == ERR_UNSUPPORTED ? ERR_SYS : ERR_CHANGED, e.msg);
+    if (rc == ERR_PROTO && p->lost.code == 0)
+        p->lost = e;
+}
+
+void http_puts_settle(struct http_puts *p)
+{
+    for (struct put *x = p->first; x; x = x->next)
+        if (x->trying)
+            look_at(p, x);
+    report(p);
+}
+
+static int turn(struct http_puts *p, struct err *e)
+{
+    http_client_turn(p->client, NULL, 0, TURN_MS);
+    http_puts_settle(p);
+    int rc = p->o->watch.progress(p->o->watch.ctx, 0, 0);
+    if (rc == 0 && p->lost.code < 0) {
+        *e = p->lost;
+        return e->code;
+    }
+    return rc < 0 ? err_set(e, rc, "the work was stopped") : 0;
+}
+
+static int make_room(struct http_puts *p, unsigned most, struct err *e)
+{
+    int rc = 0;
+    while (rc == 0 && p->under_way > most)
+        rc = turn(p, e);
+    return rc;
+}
+
+/* ---- operations ---- */
+
+static const char *refusal(const struct http_puts *p, const struct store_op *op)
+{
+    struct err e;
+    if (op->how == STORE_RECORD)
+        return NULL;
+    if (p->o->read_only)
+        return STORE_SAYS_READ_ONLY;
+    if (op->how == STORE_REMOVE && p->o->no_delete)
+        return STORE_SAYS_NO_REMOVE;
+    if (op->how == STORE_META)
+        return "a blob-server keeps neither mode nor times";
+    if (op->how == STORE_CONTENT && op->why == STORE_WHY_CONFLICT)
+        return "other content is here under this id, which says nothing of what it should be; since a blob-server has no trash, "
+               "nothing is changed: remove the one that is wrong by hand";
+    return blob_check(op->entry, &e) < 0 ? "cannot be the id of an object on a blob-server" : NULL;
+}
+
+int http_puts_apply(struct http_puts *p, const struct store_op *op, struct err *e)
+{
+    struct put *x = add(p, op);
+    const char *no = refusal(p, op);
+    if (no) {
+        settle(p, x, ERR_DENIED, no);
+    } else if (op->how == STORE_RECORD) {
+        settle(p, x, 0, NULL);
+    } else if (op->how == STORE_REMOVE) {
+        x->removal = true;
+        ask(p, x, HTTP_DELETE, false, 0);
+    } else {
+        settle(p, x, ERR_UNSUPPORTED, "a blob-server has nothing but objects with content");
+    }
+    report(p);
+    return make_room(p, UNDER_WAY_MAX, e);
+}
+
+int http_puts_begin(struct http_puts *p, const struct store_op *op, struct err *e)
+{
+    int rc = make_room(p, UNDER_WAY_MAX - 1, e);
+    if (rc < 0)
+        return rc;
+    p->now = add(p, op);
+    const char *no = refusal(p, op);
+    if (no)
+        settle(p, p->now, ERR_DENIED, no);
+    blob_in_begin(&p->in, p->now->path);
+    return 0;
+}
+
+static void take_headers(struct http_puts *p, struct put *x)
+{
+    size_t n;
+    const char *headers = blob_in_headers(&p->in, &n);
+    if (n == 0)
+        return;
+    buf_put(&x->head, headers, n);
+    buf_u8(&x->head, '\0');
+}
+
+/* Hands on what can go, and waits while the server does not take it. */
+static int send_on(struct http_puts *p, struct put *x, struct err *e)
+{
+    int rc = 0;
+    if (x->step == COMING && x->bytes.len > WHOLE_MAX) {
+        take_headers(p, x);
+        ask(p, x, HTTP_POST, true, p->in.size == BLOB_SIZE_UNKNOWN ? HTTP_LENGTH_UNKNOWN : p->in.size);
+    }
+    if (x->step != ASKED || x->bytes.len <= HELD_BACK)
+        return 0;
+    size_t n = x->bytes.len - HELD_BACK;
+    http_request_feed(x->try.request, x->bytes.data, n);
+    buf_drop(&x->bytes, n);
+    while (rc == 0 && x->step == ASKED && http_request_unsent(x->try.request) > UNSENT_MAX)
+        rc = turn(p, e);
+    return rc;
+}
+
+int http_puts_data(struct http_puts *p, const void *data, size_t n, struct err *e)
+{
+    struct put *x = p->now;
+    const uint8_t *at = data;
+    struct err why;
+    if (x->step == SETTLED)
+        return 0;
+    int rc = blob_in_take(&p->in, &at, &n, &why);
+    if (rc < 0) {
+        settle(p, x, ERR_CHANGED, why.msg);
+        return 0;
+    }
+    buf_put(&x->bytes, at, n);
+    return x->bytes.len > WHOLE_MAX || x->step == ASKED ? send_on(p, x, e) : 0;
+}
+
+static void send_rest(struct http_puts *p, struct put *x)
+{
+    if (x->step == COMING) {
+        take_headers(p, x);
+        ask(p, x, HTTP_POST, false, 0);
+        return;
+    }
+    http_request_feed(x->try.request, x->bytes.data, x->bytes.len);
+    http_request_feed_end(x->try.request);
+}
+
+int http_puts_end(struct http_puts *p, const char *failed, struct err *e)
+{
+    struct put *x = p->now;
+    struct err why;
+    p->now = NULL;
+    if (x->step != SETTLED) {
+        int rc = failed ? err_set(&why, ERR_CHANGED, "%s", failed) : blob_in_end(&p->in, &why);
+        if (rc < 0)
+            settle(p, x, rc == ERR_FORMAT ? ERR_CHANGED : rc, why.msg);
+        else
+            send_rest(p, x);
+    }
+    http_puts_settle(p);
+    return make_room(p, UNDER_WAY_MAX, e);
+}
+
+int http_puts_flush(struct http_puts *p, struct err *e)
+{
+    int rc = 0;
+    while (rc == 0 && p->first)
+        rc = turn(p, e);
+    return rc;
+}
