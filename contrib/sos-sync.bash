@@ -55,7 +55,7 @@ _sos_sync() {
                 return
             fi
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
-            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy rm trash scrub status agent" -- "$word")
+            [ "$COMP_CWORD" -gt 1 ] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "manifest policy replicate rm trash scrub status agent" -- "$word")
             return
             ;;
         esac

@@ -30,7 +30,7 @@ static const struct command commands[] = {
     {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
-    {"replicate", NULL, 0, NULL, NULL},
+    {"replicate", cmd_replicate, OPTIONS_SYNC, "replicate [-verbose]", "bring groups into step, and say so as SoS does"},
     {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER MEMBER...]", "read content again, and heal what is damaged"},
     {"status", cmd_status, OPTIONS_STATUS, "status [options] [MEMBER MEMBER...]", "print what the stores have recorded"},
     {"bundle", NULL, 0, NULL, NULL},

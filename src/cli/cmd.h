@@ -17,6 +17,7 @@ struct cmd {
 };
 
 enum sos_status cmd_sync(struct cmd *c);
+enum sos_status cmd_replicate(struct cmd *c);
 enum sos_status cmd_scrub(struct cmd *c);
 enum sos_status cmd_status(struct cmd *c);
 enum sos_status cmd_manifest(struct cmd *c);

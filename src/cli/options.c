@@ -433,8 +433,17 @@ static int refused(int what, char **argv, struct err *e)
     return err_set(e, ERR_USAGE, "unknown or ambiguous option %s; see sos-sync --help", argv[optind - 1]);
 }
 
+/* SoS's own spelling, which else is -v -e rbose. */
+static void spell_verbose(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "-verbose") == 0)
+            argv[i] = "--verbose";
+}
+
 static int take_all(struct options *o, int argc, char **argv, struct err *e)
 {
+    spell_verbose(argc, argv);
     char letters[2 * ROWS + 2];
     struct option longs[ROWS + 1];
     getopt_tables(letters, longs);

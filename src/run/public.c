@@ -122,6 +122,12 @@ const char *sos_groups_member(const struct sos_groups *g, size_t group, size_t m
     return g->groups.group[group].member[member].name;
 }
 
+const char *sos_groups_address(const struct sos_groups *g, size_t group, size_t member)
+{
+    const struct member *m = &g->groups.group[group].member[member];
+    return m->listed ? m->listed : m->address.text;
+}
+
 bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error *error)
 {
     struct err e;

@@ -79,7 +79,7 @@ static int ask_alive(struct http *h, struct err *e)
     int rc = complete(h, &t, e);
     http_try_end(&t);
     /* That it answers is enough: the listing tells whether it is what we take it for. */
-    return rc == ERR_UNSUPPORTED ? 0 : rc < 0 ? err_wrap(e, "%s/alive", h->o.root) : 0;
+    return rc == ERR_UNSUPPORTED ? 0 : rc < 0 ? err_wrap(e, "GET /alive") : 0;
 }
 
 /* The same from every machine: what others remember of the server must not depend on who asked. */
@@ -178,7 +178,7 @@ static int read_listing(struct http *h, struct blob_list *list, struct err *e)
     }
     http_try_end(&t);
     if (rc < 0)
-        return err_wrap(e, "the listing %s/blobs", h->o.root);
+        return err_wrap(e, "its listing (GET /blobs)");
     blob_list_sort(list);
     tell_illegal(h, &taking);
     return 0;
