@@ -3,13 +3,16 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TRIES 4u
 #define WAIT_FIRST_MS 200
 #define WAIT_MOST_MS 20000
 #define GONE_MS 5000   /* without a connection: then the server is taken for gone */
 #define FAILED_MOST 8u
+#define WORDS_MOST 80u /* bytes */
 
 void http_try_begin(struct http_try *t, struct http_client *c, struct http_health *h, const struct http_ask *ask)
 {
@@ -72,6 +75,18 @@ static int failed(struct http_try *t, bool worth, bool refused, int code, struct
     return code;
 }
 
+/* What the page says in so many words, where it is one line and no markup. */
+static void add_words(const struct http_request *r, struct err *e)
+{
+    size_t n, len = 0;
+    const char *p = (const char *)http_request_body(r, &n);
+    while (len < n && p[len] >= ' ' && p[len] <= '~')
+        len++;
+    size_t used = strlen(e->msg);
+    if (len > 0 && len <= WORDS_MOST && p[0] != '<' && (len == n || p[len] == '\n' || p[len] == '\r'))
+        snprintf(e->msg + used, sizeof e->msg - used, " (%.*s)", (int)len, p);
+}
+
 static int answered(struct http_try *t, struct err *e)
 {
     bool refused;
@@ -86,6 +101,7 @@ static int answered(struct http_try *t, struct err *e)
         return 1;
     }
     err_set(e, ERR_UNSUPPORTED, "the server answered %s", http_status_text(status, text, sizeof text));
+    add_words(t->request, e);
     return failed(t, may_pass(status), false, ERR_UNSUPPORTED, e);
 }
 
