@@ -185,8 +185,9 @@ static bool passes_on(struct run *r, const struct peer *p, const struct plan_ste
 enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
 
 /* A failure's reason is told, and forgotten. Operations come in order. */
-static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step *s, bool adopts)
+static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step *s, const struct plan_target *t, bool adopts)
 {
+    bool removes = t->need == NEED_REMOVE || t->need == NEED_PRUNE; /* which some stores cannot do at all */
     struct run *r = p->run;
     struct failure *x = p->fail_first;
     if (!x || x->op != op)
@@ -196,7 +197,7 @@ static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step 
     enum outcome o = asked || passed || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
     if (o == FAILED) {
         report_trouble(r, p->member->name, s->entry.path, true, x->text);
-        report_status(r, SOS_PARTIAL);
+        report_status(r, removes && x->code == ERR_UNSUPPORTED ? SOS_COPIES : SOS_PARTIAL);
     }
     r->moved |= o == LEFT_OPEN && !asked && !passed;
     p->fail_first = x->next;
@@ -268,7 +269,7 @@ static bool step_done(struct run *r)
             return false;
         r->reported[t->member] = op;
         bool adopts = plan_cursor_adopts(r->report, r->report_target);
-        enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s, adopts);
+        enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s, t, adopts);
         if (o == FAILED)
             r->summary.failed += t->action != ACTION_RECORD;
         else if (o == WENT_WELL)

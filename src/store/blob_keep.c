@@ -326,6 +326,7 @@ static void take_record(struct making *m, const struct entry *was)
 {
     struct entry *now = &m->entry;
     version_copy(&now->version, &was->version);
+    holders_copy(&now->holders, &was->holders);
     now->origin = was->origin;
     now->first_seen = was->first_seen;
     now->place = was->place;
@@ -491,6 +492,16 @@ int blob_keep_done(struct blob_keep *k, const struct entry *entry, struct err *e
     /* A record that is new says nothing of when content was last read; an object that was not there has been written now. */
     bool there = rc == 0 && was && was->kind == ENTRY_FILE && !(was->flags & ENTRY_DAMAGED);
     return rc < 0 ? rc : record(k, entry, there ? was->place.verified : k->moment, e);
+}
+
+int blob_keep_pruned(struct blob_keep *k, const struct entry *entry, struct err *e)
+{
+    int rc = need_journal(k, e);
+    if (rc < 0)
+        return rc;
+    journal_done(k->journal, journal_prune(k->journal, entry), &JOURNAL_NO_PLACE);
+    k->done++;
+    return 0;
 }
 
 int blob_keep_damaged(struct blob_keep *k, const char *id, struct err *e)

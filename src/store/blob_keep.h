@@ -57,6 +57,7 @@ int blob_keep_scan(struct blob_keep *k, const struct blob_list *list, struct sto
 
 /* From the scan on: an operation that is done is kept with the next commit. Those of a phase come in path order. */
 int blob_keep_done(struct blob_keep *k, const struct entry *entry, struct err *e);
+int blob_keep_pruned(struct blob_keep *k, const struct entry *entry, struct err *e); /* of STORE_PRUNE */
 /* So is it that an object is damaged. */
 int blob_keep_damaged(struct blob_keep *k, const char *id, struct err *e);
 int blob_keep_commit(struct blob_keep *k, const struct store_peer *peer, size_t peers, struct err *e);

@@ -35,7 +35,6 @@ struct http {
     struct http_health health;
     struct http_puts *puts;
     struct blob_list suspects; /* ids that are recorded as damaged */
-    struct blob_list found;    /* and that reading has found to be, since */
     bool scanned;
 };
 
@@ -419,7 +418,6 @@ static int end_blob(struct http *h, struct store_blob *b, struct err *e)
         int rc = blob_keep_damaged(h->keep, b->id, e);
         if (rc < 0)
             return rc;
-        blob_list_add(&h->found, b->id, strlen(b->id));
         if (h->o.watch.damage)
             h->o.watch.damage(h->o.watch.ctx, b->id, DAMAGED);
     }
@@ -475,12 +473,25 @@ static int http_read_link(struct store *s, const struct entry *want, char *targe
 static int http_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
 {
     struct http *h = http_of(s);
-    (void)e;
+    struct store_blob *b;
+    struct buf bytes = {0};
+    struct err why;
     *found = STORE_CHECK_CHANGED;
-    for (size_t i = 0; i < h->found.n; i++)
-        if (strcmp(blob_list_id(&h->found, i), want->path) == 0)
-            *found = STORE_CHECK_DAMAGED;
-    return 0;
+    if (http_blob_open(s, want, &b, &why) < 0)
+        return 0;
+    int rc, stop = 0;
+    while ((rc = http_blob_read(s, b, &bytes, READ_HOLD, &why)) >= 0 && rc != STORE_BLOB_END && stop == 0) {
+        bytes.len = 0;
+        http_client_turn(h->client, NULL, 0, rc > 0 ? 0 : TURN_MS);
+        stop = progress(h, 0, 0);
+    }
+    http_blob_close(s, b);
+    buf_free(&bytes);
+    if (rc == STORE_BLOB_END)
+        *found = STORE_CHECK_GOOD;
+    else if (rc == ERR_DAMAGED)
+        *found = STORE_CHECK_DAMAGED;
+    return stop < 0 ? err_set(e, stop, "the work was stopped") : 0;
 }
 
 /* ---- target side ---- */
@@ -561,7 +572,6 @@ static void http_close(struct store *s)
     blob_keep_free(h->keep);
     http_client_free(h->client);
     blob_list_free(&h->suspects);
-    blob_list_free(&h->found);
     free(h);
 }
 

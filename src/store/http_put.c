@@ -11,6 +11,7 @@
 #define HELD_BACK ((size_t)4096)       /* bytes of a larger one, until it has all come */
 #define UNSENT_MAX ((size_t)1 << 20)   /* bytes of it that may wait for the server */
 #define TURN_MS 100
+#define KEEPS_ALL "cannot be removed: this blob-server takes no DELETE, and keeps what it has"
 
 enum step { COMING, ASKED, SETTLED };
 
@@ -24,7 +25,7 @@ struct put {
     struct buf head;     /* headers of the request */
     struct buf bytes;    /* of the object: all, or what has not been handed to the request */
     struct http_try try;
-    bool trying, removal;
+    bool trying, removal, prune;
     struct err why;      /* settled: code 0 or what went wrong */
 };
 
@@ -37,6 +38,7 @@ struct http_puts {
     unsigned under_way;
     struct put *now;           /* the one that comes by stream */
     struct blob_in in;
+    bool keeps_all;            /* it has refused to remove something */
     struct err lost;           /* what ends the store's part in the run */
 };
 
@@ -95,12 +97,17 @@ static void settle(struct http_puts *p, struct put *x, int code, const char *why
         err_set(&x->why, code, "%s", why);
 }
 
+static int keep_it(struct http_puts *p, const struct put *x, struct err *e)
+{
+    return x->prune ? blob_keep_pruned(p->keep, x->entry, e) : blob_keep_done(p->keep, x->entry, e);
+}
+
 static void report(struct http_puts *p)
 {
     struct put *x;
     while ((x = p->first) && x->step == SETTLED && x != p->now) {
         struct err e;
-        if (x->why.code == 0 && blob_keep_done(p->keep, x->entry, &e) < 0 && p->lost.code == 0)
+        if (x->why.code == 0 && keep_it(p, x, &e) < 0 && p->lost.code == 0)
             p->lost = e;
         p->o->watch.done(p->o->watch.ctx, x->seq, x->why.code, x->why.code ? x->why.msg : NULL);
         p->first = x->next;
@@ -138,6 +145,12 @@ static void ask(struct http_puts *p, struct put *x, enum http_method method, boo
     x->step = ASKED;
 }
 
+/* The original says no more than that when its disk is full. */
+static bool is_full(const struct put *x, const struct err *e)
+{
+    return http_request_status(x->try.request) == 507 || strstr(e->msg, "failed to write to storage");
+}
+
 static void look_at(struct http_puts *p, struct put *x)
 {
     struct err e = {0};
@@ -148,10 +161,11 @@ static void look_at(struct http_puts *p, struct put *x)
         settle(p, x, 0, NULL);
     else if (rc == 1)
         settle(p, x, ERR_CHANGED, "the server answered before the object had come");
-    else if (rc == ERR_UNSUPPORTED && x->removal)
-        settle(p, x, ERR_UNSUPPORTED, "cannot be removed: this blob-server takes no DELETE, and keeps what it has");
-    else
-        settle(p, x, rc == ERR_UNSUPPORTED ? ERR_SYS : ERR_CHANGED, e.msg);
+    else if (rc == ERR_UNSUPPORTED && x->removal) {
+        p->keeps_all = true;
+        settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
+    } else
+        settle(p, x, rc != ERR_UNSUPPORTED ? ERR_CHANGED : is_full(x, &e) ? ERR_FULL : ERR_SYS, e.msg);
     if (rc == ERR_PROTO && p->lost.code == 0)
         p->lost = e;
 }
@@ -193,7 +207,7 @@ static const char *refusal(const struct http_puts *p, const struct store_op *op)
         return NULL;
     if (p->o->read_only)
         return STORE_SAYS_READ_ONLY;
-    if (op->how == STORE_REMOVE && p->o->no_delete)
+    if ((op->how == STORE_REMOVE || op->how == STORE_PRUNE) && p->o->no_delete)
         return STORE_SAYS_NO_REMOVE;
     if (op->how == STORE_META)
         return "a blob-server keeps neither mode nor times";
@@ -211,8 +225,11 @@ int http_puts_apply(struct http_puts *p, const struct store_op *op, struct err *
         settle(p, x, ERR_DENIED, no);
     } else if (op->how == STORE_RECORD) {
         settle(p, x, 0, NULL);
-    } else if (op->how == STORE_REMOVE) {
+    } else if ((op->how == STORE_REMOVE || op->how == STORE_PRUNE) && p->keeps_all) {
+        settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
+    } else if (op->how == STORE_REMOVE || op->how == STORE_PRUNE) {
         x->removal = true;
+        x->prune = op->how == STORE_PRUNE;
         ask(p, x, HTTP_DELETE, false, 0);
     } else {
         settle(p, x, ERR_UNSUPPORTED, "a blob-server has nothing but objects with content");
