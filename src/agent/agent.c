@@ -237,7 +237,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .rules = m.rules,
         .watch = {a, on_progress, on_problem, on_done, on_damage},
     };
-    a->store = a->options->http ? store_http_new(&o) : store_dir_new(&o);
+    a->store = a->options->http ? store_http_new(&o) : a->blobs ? store_flat_new(&o) : store_dir_new(&o);
     a->scratch = 0;
     struct store_info info = {0};
     rc = a->store->ops->inspect(a->store, &info, e);

@@ -22,6 +22,7 @@ struct agent_options {
     bool read_only;        /* no object is changed */
     bool no_delete;        /* none is replaced by one of another kind, none is removed */
     bool no_sandbox;       /* do not lock in */
+    bool blobs;            /* root is a directory of blobs, whatever OPEN says */
     bool http;             /* root is the URL of a blob-server; with root and local */
     const char *const *neighbour; /* roots of stores that may be lent to this one, to be read from */
     size_t neighbours;

@@ -6,6 +6,7 @@
 #include "base/sandbox.h"
 #include "store/blob_keep.h"
 #include "store/state.h"
+#include "store/store.h"
 
 #include <fcntl.h>
 #include <pwd.h>
@@ -122,11 +123,34 @@ static void allow_store(const struct agent *a, struct rules *r)
     allow_state(a, r, state, a->dry_run ? SANDBOX_READ : READ_WRITE);
 }
 
+/* Of a directory of blobs: its state is beside it. */
+static void allow_flat(const struct agent *a, struct rules *r)
+{
+    char *state = store_flat_state(a->root, a->state_dir);
+    int root = open_dir(a->root), kept = open_dir(state);
+    if (root >= 0) {
+        allow(r, NULL, root, a->dry_run || a->options->read_only ? SANDBOX_READ : READ_WRITE);
+        r->held[r->holds++] = root;
+    }
+    if (kept >= 0) {
+        allow(r, NULL, kept, a->dry_run ? SANDBOX_READ : READ_WRITE);
+        r->held[r->holds++] = kept;
+    }
+    if (root < 0 && !a->dry_run && !a->options->read_only)
+        allow_parent(r, a->root);
+    if (kept < 0 && !a->dry_run)
+        allow_parent(r, state);
+    free(state);
+}
+
 static int lock_in(struct agent *a, struct err *e)
 {
     const struct agent_options *o = a->options;
     struct rules r = {.rule = mem_alloc((o->neighbours + 6) * sizeof *r.rule)};
-    allow_store(a, &r);
+    if (a->blobs)
+        allow_flat(a, &r);
+    else
+        allow_store(a, &r);
     for (size_t i = 0; i < o->neighbours; i++)
         allow(&r, o->neighbour[i], -1, SANDBOX_READ);
     allow(&r, "/sys/devices/system/cpu/online", -1, SANDBOX_READ); /* libc counts the cores there */
@@ -186,6 +210,7 @@ int confine_first(struct agent *a, struct err *e)
     a->root = mem_strdup(o->root);
     a->state_dir = o->state_dir ? mem_strdup(o->state_dir) : NULL;
     a->dry_run = o->dry_run;
+    a->blobs = o->blobs;
     if (o->no_sandbox)
         return 0;
     if (o->http)
@@ -260,6 +285,7 @@ static void remark_other_root(struct agent *a, const struct message_open *m)
 int confine_open(struct agent *a, const struct message_open *m, struct err *e)
 {
     a->dry_run = a->options->dry_run || m->flags & OPEN_DRY_RUN;
+    a->blobs |= (m->flags & OPEN_BLOBS) != 0;
     if (a->options->root) {
         remark_other_root(a, m);
         return 0;

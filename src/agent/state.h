@@ -32,6 +32,7 @@ struct agent {
     char *by;                  /* who drives the run, as OPEN said */
     int scratch;               /* for the store, until it takes it; 0: none */
     bool wide;                 /* locked in, but with more allowed than is needed once the store is made */
+    bool blobs;                /* the root is a directory of blobs */
     struct uuid id;            /* that the store has, or will most likely be given */
     bool may_look;             /* while nothing else is to be done: not done yet */
     bool looking, dry_run, scanned, bye;

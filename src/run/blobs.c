@@ -5,6 +5,7 @@
 
 #include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 bool blobs_member(const struct member *m)
@@ -46,9 +47,16 @@ int blobs_check(const struct group *g, const struct policy_settings *s, struct e
     if (s && s->propagate)
         return err_set(e, ERR_UNSUPPORTED, "group %s: deletions: propagate does not go with blob-servers, which do not tell an "
                        "object that was deleted from one that was lost", g->name);
-    for (size_t i = 0; i < g->members; i++)
-        if (!blobs_member(&g->member[i]))
-            return err_set(e, ERR_UNSUPPORTED, "group %s: %s: directories in one group with blob-servers are not built yet",
-                           g->name, g->member[i].name);
     return 0;
+}
+
+char *blobs_beside(const struct member *m, const char *state_dir)
+{
+    bool served = m->listed && (strncmp(m->listed, "http://", 7) == 0 || strncmp(m->listed, "https://", 8) == 0);
+    if (state_dir || !served)
+        return mem_strdup(state_dir ? state_dir : "");
+    size_t n = strlen(m->address.path);
+    while (n > 1 && m->address.path[n - 1] == '/')
+        n--;
+    return mem_printf("%.*s.sos-sync", (int)n, m->address.path);
 }

@@ -80,10 +80,12 @@ int peer_serve_local(int fd, void *ctx)
     for (size_t i = 0; i < r->peers && !r->options->through; i++)
         if (&r->peer[i] != p && r->peer[i].member->address.kind == ADDRESS_LOCAL)
             neighbour[n++] = r->peer[i].member->address.path;
-    bool http = blobs_member(p->member);
+    bool http = blobs_member(p->member), blobs = blobs_group(r->group);
+    char *beside = blobs ? NULL : blobs_beside(p->member, r->options->state_dir);
     struct agent_options options = {
         .root = http ? p->where : p->member->address.path,
-        .state_dir = http ? blobs_state_dir(r->options) : r->options->state_dir, .local = true, .http = http,
+        .state_dir = http ? blobs_state_dir(r->options) : beside && *beside ? beside : blobs ? r->options->state_dir : NULL,
+        .local = true, .http = http, .blobs = blobs && !http,
         .dry_run = r->options->dry_run, .no_sandbox = r->options->no_sandbox,
         .neighbour = neighbour, .neighbours = n,
     };
@@ -120,14 +122,16 @@ static void send_open(struct run *r, struct peer *p)
         filter_add(f, r->options->filter[i].include, r->options->filter[i].pattern, NULL);
     filter_put(f, &rules);
     filter_free(f);
-    const char *state = r->options->state_dir ? r->options->state_dir : "";
+    bool blobs = blobs_group(r->group);
+    char *state = blobs ? mem_strdup(r->options->state_dir ? r->options->state_dir : "")
+                        : blobs_beside(p->member, r->options->state_dir);
     const char *root = blobs_member(p->member) ? p->where : p->member->address.path;
     char host[128] = "", by[MSG_BY_MAX + 1];
     gethostname(host, sizeof host - 1);
     snprintf(by, sizeof by, "%s, process %ld", host[0] ? host : "an unknown host", (long)getpid());
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
-                 (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u) |
+                 (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u) | (blobs ? OPEN_BLOBS : 0u) |
                  (r->states || r->only_opens || r->options->scrub_parts ? 0u : OPEN_LOOK),
         .fsync = (uint8_t)r->options->fsync,
         .compress = (uint8_t)compression(r),
@@ -142,6 +146,7 @@ static void send_open(struct run *r, struct peer *p)
     };
     message_put_open(&p->out, &m, &rules);
     buf_free(&rules);
+    free(state);
 }
 
 int peer_start(struct run *r, struct peer *p, struct err *e)

@@ -319,6 +319,11 @@ void damage_end(struct run *r);            /* tells what was not answered */
 
 bool blobs_member(const struct member *m);   /* is it a blob-server, and reached as one? */
 bool blobs_group(const struct group *g);     /* has it such a member? */
+/*
+ * Where a directory keeps its state, "" for inside: beside it, where a server gives out what is in it, even if it is reached as
+ * a directory. Caller frees.
+ */
+char *blobs_beside(const struct member *m, const char *state_dir);
 /* Where the state of blob-servers is kept on this machine; NULL: nowhere. Caller frees. */
 char *blobs_state_dir(const struct sos_options *o);
 int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e); /* s NULL: the defaults */

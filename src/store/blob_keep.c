@@ -148,12 +148,14 @@ int blob_keep_make_dir(const char *path)
 }
 
 /* 0, also where there is none to be had; ERR_LOCKED. */
-static int open_dir(struct blob_keep *k, struct err *e)
+static int open_dir(struct blob_keep *k, bool create, struct err *e)
 {
     char holder[STATE_HOLDER_MAX];
     if (!k->dir)
         return 0;
-    if (!k->o->dry_run && blob_keep_make_dir(k->dir) < 0) {
+    if (k->state.fd >= 0)
+        return 0;
+    if (create && blob_keep_make_dir(k->dir) < 0) {
         struct err text;
         err_sys(&text, "%s: cannot be made, so nothing is remembered of the objects of %s", k->dir, k->shown);
         k->o->watch.problem(k->o->watch.ctx, false, NULL, text.msg);
@@ -161,7 +163,7 @@ static int open_dir(struct blob_keep *k, struct err *e)
     }
     int fd = open(k->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return k->o->dry_run && errno == ENOENT ? 0 : err_sys(e, "%s", k->dir);
+        return !create && errno == ENOENT ? 0 : err_sys(e, "%s", k->dir);
     k->state.fd = fd;
     k->state.shown = mem_strdup(k->dir);
     if (flock(fd, (k->o->dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
@@ -180,7 +182,7 @@ static int open_dir(struct blob_keep *k, struct err *e)
 int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *e)
 {
     struct marker m = {0};
-    int rc = open_dir(k, e);
+    int rc = open_dir(k, false, e);
     if (rc == 0 && k->state.fd >= 0)
         rc = state_read_marker(&k->state, &m, e);
     if (rc < 0)
@@ -237,6 +239,16 @@ int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *
     return rc;
 }
 
+int blob_keep_state(const struct blob_keep *k)
+{
+    return k->state.fd;
+}
+
+const char *blob_keep_shown(const struct blob_keep *k)
+{
+    return k->dir ? k->dir : k->shown;
+}
+
 int blob_keep_manifest(const struct blob_keep *k)
 {
     return k->manifest;
@@ -270,7 +282,9 @@ int blob_keep_begin(struct blob_keep *k, const struct uuid *id, const char *grou
     k->id = *id;
     k->rules = *rules;
     k->moment = rules->now ? rules->now : clock_now().sec;
-    int rc = settle_marker(k, group, e);
+    int rc = k->o->dry_run ? 0 : open_dir(k, true, e);
+    if (rc == 0)
+        rc = settle_marker(k, group, e);
     if (rc < 0)
         return rc;
     k->before = open_manifest(k);

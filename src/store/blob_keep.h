@@ -36,7 +36,7 @@ struct blob_keep;
 int blob_keep_make_dir(const char *path); /* and all above it: 0, or -1 with errno */
 
 /*
- * shown: how the store is called in messages; dir: where to keep it, made with what is missing above unless in a dry run;
+ * shown: how the store is called in messages; dir: where to keep it, made by the scan with what is missing above;
  * NULL: nowhere. self: the id of the store where none is recorded. options are borrowed.
  */
 struct blob_keep *blob_keep_new(const struct store_options *options, const char *shown, const char *dir,
@@ -46,6 +46,8 @@ void blob_keep_free(struct blob_keep *k);
 /* Of the store's functions, what is about records; info's flags and caps are the caller's. */
 int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *e);
 int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *e);
+int blob_keep_state(const struct blob_keep *k); /* its directory, borrowed; -1 when there is none */
+const char *blob_keep_shown(const struct blob_keep *k); /* that, for messages */
 int blob_keep_manifest(const struct blob_keep *k);
 int blob_keep_manifest_before(const struct blob_keep *k);
 

@@ -298,6 +298,13 @@ struct store {
 /* A blob-server. root is its URL, without a '/' at the end; state_dir the directory in which its own goes, or NULL for none. */
 struct store *store_http_new(const struct store_options *options);
 
+/*
+ * A directory of blobs as a blob-server keeps them: flat, with sidecars of metadata. Its state goes beside it, into
+ * ROOT.sos-sync, since a server lists whatever is inside.
+ */
+struct store *store_flat_new(const struct store_options *options);
+char *store_flat_state(const char *root, const char *state_dir); /* where its state is; the caller frees */
+
 /* A directory. Nothing is touched until inspect. options are copied, its strings and filter borrowed for the store's life. */
 struct store *store_dir_new(const struct store_options *options);
 

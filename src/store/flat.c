@@ -1,0 +1,554 @@
+/*
+ * A directory of blobs, as a blob-server has it on its disk: each object is a file that has its id for a name, beside it
+ * the sidecar ID.json with its metadata, where it has any.
+ */
+#include "store/store.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "store/blob.h"
+#include "store/blob_json.h"
+#include "store/blob_keep.h"
+#include "store/flat_put.h"
+#include "store/state.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define OPEN_BLOB (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define PIECE ((size_t)128 * 1024)
+#define SAY_MAX 5u
+#define SIDECAR_MAX ((size_t)256 * 1024) /* bytes */
+#define DAMAGED "is damaged: its content does not have the SHA-1 that is its id"
+
+struct flat {
+    struct store store; /* first */
+    struct store_options o;
+    struct store_rules rules;
+    int root;           /* carries the lock; -1: there is none */
+    struct blob_keep *keep;
+    struct flat_puts *puts;
+    struct blob_list suspects;
+    uint8_t *piece;     /* room */
+    bool scanned;
+};
+
+struct store_blob {
+    char *id;
+    int fd;
+    struct sha1 *sha1;
+    uint64_t size, got;
+    bool begun;
+};
+
+static struct flat *flat_of(struct store *s)
+{
+    return (struct flat *)s;
+}
+
+/* ---- inspect ---- */
+
+char *store_flat_state(const char *root, const char *state_dir)
+{
+    size_t n = strlen(root);
+    while (n > 1 && root[n - 1] == '/')
+        n--;
+    if (!state_dir)
+        return mem_printf("%.*s.sos-sync", (int)n, root);
+    char *real = realpath(root, NULL), *name = state_name(real ? real : root);
+    char *path = mem_printf("%s/%s", state_dir, name);
+    free(real);
+    free(name);
+    return path;
+}
+
+static int open_root(struct flat *f, struct err *e)
+{
+    f->root = open(f->o.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->root < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "%s", f->o.root);
+    if (flock(f->root, (f->o.dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK ? err_set(e, ERR_LOCKED, "%s is in use by another run", f->o.root)
+                                : err_sys(e, "%s: cannot lock it", f->o.root);
+}
+
+static bool parent_exists(const char *path)
+{
+    struct stat st;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    char *parent = n ? mem_strndup(path, n) : mem_strdup(".");
+    bool is = stat(parent, &st) == 0 && S_ISDIR(st.st_mode);
+    free(parent);
+    return is;
+}
+
+static int flat_inspect(struct store *s, struct store_info *info, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    struct uuid fresh;
+    struct statvfs fs;
+    *info = (struct store_info){.caps = STORE_BY_ID};
+    uuid_random(&fresh);
+    char *dir = store_flat_state(f->o.root, f->o.state_dir);
+    f->keep = blob_keep_new(&f->o, f->o.root, dir, &fresh);
+    free(dir);
+    int rc = open_root(f, e);
+    if (rc < 0)
+        return rc;
+    info->exists = f->root >= 0;
+    info->parent_exists = info->exists || parent_exists(f->o.root);
+    if (info->exists && fstatvfs(f->root, &fs) == 0)
+        info->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    rc = blob_keep_inspect(f->keep, info, e);
+    if (rc < 0)
+        store_info_free(info);
+    /* A disk that is not mounted leaves the state beside it: that alone is no marker. */
+    else if (!info->exists && info->marked)
+        info->marked = false;
+    return rc;
+}
+
+/* ---- scan ---- */
+
+struct taking {
+    struct blob_list *list;
+    uint64_t skipped;
+    char shown[256];
+};
+
+static void skip(struct taking *t, const char *name)
+{
+    char one[64];
+    size_t n = strlen(t->shown);
+    if (t->skipped++ < SAY_MAX)
+        snprintf(t->shown + n, sizeof t->shown - n, "%s%.40s", n ? ", " : "", path_show(one, sizeof one, name, strlen(name)));
+}
+
+static bool is_sidecar(const char *name, size_t len)
+{
+    return len > 5 && strcmp(name + len - 5, ".json") == 0;
+}
+
+static void take_name(struct flat *f, struct taking *t, const struct dirent *at)
+{
+    struct stat st;
+    size_t len = strlen(at->d_name);
+    if (strcmp(at->d_name, ".") == 0 || strcmp(at->d_name, "..") == 0 || is_sidecar(at->d_name, len))
+        return;
+    bool file = at->d_type == DT_REG ||
+                (at->d_type == DT_UNKNOWN && fstatat(f->root, at->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode));
+    if (file && blob_is_id(at->d_name, len))
+        blob_list_add(t->list, at->d_name, len);
+    else
+        skip(t, at->d_name);
+}
+
+static int list_root(struct flat *f, struct blob_list *list, struct err *e)
+{
+    struct taking t = {.list = list};
+    struct err text;
+    int fd = f->root < 0 ? -1 : openat(f->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return f->root < 0 ? 0 : err_sys(e, "%s", f->o.root);
+    }
+    const struct dirent *at;
+    while ((errno = 0, at = readdir(d)))
+        take_name(f, &t, at);
+    int rc = errno ? err_sys(e, "%s", f->o.root) : 0;
+    closedir(d);
+    blob_list_sort(list);
+    if (rc == 0 && t.skipped > 0) {
+        err_set(&text, 0, "it has %" PRIu64 " %s that cannot be objects, and %s skipped: %s%s", t.skipped,
+                t.skipped == 1 ? "name" : "names", t.skipped == 1 ? "is" : "are", t.shown, t.skipped > SAY_MAX ? ", ..." : "");
+        f->o.watch.problem(f->o.watch.ctx, false, NULL, text.msg);
+    }
+    return rc;
+}
+
+static bool is_due(struct flat *f, const char *id)
+{
+    if (f->o.checksum || blob_list_find(&f->suspects, id))
+        return true;
+    return f->rules.parts > 0 && digest_check(id, strlen(id)) % f->rules.parts == f->rules.part - 1;
+}
+
+/* Reads one object: 0, or what stopped it. Its own trouble is told. */
+static int check_one(struct flat *f, struct blob_listed *item, const char *id, struct digest_state *digest, struct sha1 *sha1,
+                     struct err *e)
+{
+    int fd = openat(f->root, id, OPEN_BLOB), rc = 0;
+    ssize_t n = -1;
+    digest_reset(digest);
+    sha1_reset(sha1);
+    item->size = 0;
+    while (fd >= 0 && rc == 0 && (n = file_read_once(fd, f->piece, PIECE)) > 0) {
+        digest_add(digest, f->piece, (size_t)n);
+        sha1_add(sha1, f->piece, (size_t)n);
+        item->size += (uint64_t)n;
+        rc = f->o.watch.progress(f->o.watch.ctx, 0, 0);
+    }
+    if (n < 0)
+        f->o.watch.problem(f->o.watch.ctx, true, id, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (n < 0 || rc < 0)
+        return rc < 0 ? err_set(e, rc, "the scan was stopped") : 0;
+    item->checked = true;
+    if (!sha1_names(id, strlen(id)))
+        item->digest = digest_end(digest);
+    else
+        item->damaged = !sha1_is(sha1, id);
+    if (item->damaged && f->o.watch.damage)
+        f->o.watch.damage(f->o.watch.ctx, id, DAMAGED);
+    return 0;
+}
+
+static int check_due(struct flat *f, struct blob_list *list, struct err *e)
+{
+    struct digest_state *digest = digest_new();
+    struct sha1 *sha1 = sha1_new();
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < list->n; i++)
+        if (is_due(f, blob_list_id(list, i)))
+            rc = check_one(f, &list->item[i], blob_list_id(list, i), digest, sha1, e);
+    digest_free(digest);
+    sha1_free(sha1);
+    return rc;
+}
+
+static void suspect(void *ctx, const char *id)
+{
+    struct flat *f = ctx;
+    blob_list_add(&f->suspects, id, strlen(id));
+}
+
+static int make_root(struct flat *f, struct err *e)
+{
+    if (f->root >= 0 || f->o.dry_run)
+        return 0;
+    if (f->o.read_only)
+        return err_set(e, ERR_DENIED, "%s: does not exist, and is served for reading only (--read-only)", f->o.root);
+    if (mkdir(f->o.root, 0777) < 0 && errno != EEXIST)
+        return err_sys(e, "%s: cannot make the store", f->o.root);
+    return open_root(f, e);
+}
+
+static int flat_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
+                     struct store_scan *out, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    struct blob_list list = {0};
+    *out = (struct store_scan){0};
+    f->rules = *rules;
+    f->piece = mem_alloc(PIECE);
+    int rc = blob_keep_begin(f->keep, id, group, rules, &out->before, suspect, f, e);
+    if (rc == 0 && f->root < 0 && out->before > 1 && !rules->emptied)
+        rc = err_set(e, ERR_GUARD, "%s: is gone, though it held %" PRIu64 " objects when it was last seen: check that its disk "
+                     "is mounted (if this is meant, --max-delete 100%% lets it pass)", f->o.root, out->before);
+    if (rc == 0)
+        rc = make_root(f, e);
+    blob_list_sort(&f->suspects);
+    if (rc == 0)
+        rc = list_root(f, &list, e);
+    if (rc == 0 && list.n == 0 && out->before > 1 && !rules->emptied)
+        rc = err_set(e, ERR_GUARD, "%s: is empty, though it held %" PRIu64 " objects when it was last seen: check that its disk "
+                     "is mounted (if this is meant, --max-delete 100%% lets it pass)", f->o.root, out->before);
+    if (rc == 0)
+        rc = check_due(f, &list, e);
+    if (rc == 0)
+        rc = blob_keep_scan(f->keep, &list, out, e);
+    blob_list_free(&list);
+    f->scanned = rc == 0;
+    return rc;
+}
+
+static int flat_status(struct store *s, struct store_status *out, struct err *e)
+{
+    return blob_keep_status(flat_of(s)->keep, out, e);
+}
+
+static int flat_manifest(struct store *s)
+{
+    return blob_keep_manifest(flat_of(s)->keep);
+}
+
+static int flat_manifest_before(struct store *s)
+{
+    return blob_keep_manifest_before(flat_of(s)->keep);
+}
+
+static int flat_have(struct store *s, const struct digest *d, size_t n, uint8_t *have, struct err *e)
+{
+    (void)s;
+    (void)d;
+    (void)e;
+    memset(have, STORE_HAVE_NOT, n);
+    return 0;
+}
+
+/* ---- source side ---- */
+
+static int flat_blob_open(struct store *s, const struct entry *want, struct store_blob **out, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    struct stat st;
+    int rc = blob_check(want, e);
+    if (rc < 0)
+        return rc;
+    int fd = openat(f->root, want->path, OPEN_BLOB);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        if (fd >= 0)
+            close(fd);
+        return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
+    }
+    struct store_blob *b = mem_zalloc(sizeof *b);
+    *b = (struct store_blob){.id = mem_strdup(want->path), .fd = fd, .size = (uint64_t)st.st_size};
+    b->sha1 = sha1_names(want->path, want->path_len) ? sha1_new() : NULL;
+    *out = b;
+    return 0;
+}
+
+static void flat_blob_close(struct store *s, struct store_blob *b)
+{
+    (void)s;
+    close(b->fd);
+    sha1_free(b->sha1);
+    free(b->id);
+    free(b);
+}
+
+static int give_head(struct flat *f, struct store_blob *b, struct buf *out, struct err *e)
+{
+    struct buf headers = {0};
+    struct err why;
+    size_t len;
+    char *name = mem_printf("%s.json", b->id);
+    char *text = file_slurp(f->root, name, SIDECAR_MAX, &len, &why);
+    int rc = text ? blob_json_sidecar(text, len, &headers, e) : 0;
+    if (!text && faccessat(f->root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        rc = err_set(e, ERR_CHANGED, "its metadata cannot be read: %s", why.msg);
+    if (rc == 0)
+        blob_put_head(out, b->size, (const char *)headers.data, headers.len);
+    else
+        err_wrap(e, "%s", name);
+    b->begun = true;
+    buf_free(&headers);
+    free(text);
+    free(name);
+    return rc < 0 ? (e->code = ERR_CHANGED) : 1;
+}
+
+static int end_blob(struct flat *f, struct store_blob *b, struct err *e)
+{
+    if (b->got != b->size)
+        return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
+    if (!b->sha1 || sha1_is(b->sha1, b->id))
+        return STORE_BLOB_END;
+    if (f->scanned && !f->o.dry_run) {
+        int rc = blob_keep_damaged(f->keep, b->id, e);
+        if (rc < 0)
+            return rc;
+        if (f->o.watch.damage)
+            f->o.watch.damage(f->o.watch.ctx, b->id, DAMAGED);
+    }
+    return err_set(e, ERR_DAMAGED, "%s/%s " DAMAGED, f->o.root, b->id);
+}
+
+static int flat_blob_read(struct store *s, struct store_blob *b, struct buf *out, size_t most, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    if (!b->begun)
+        return give_head(f, b, out, e);
+    ssize_t n = file_read_once(b->fd, buf_room(out, most), most);
+    if (n < 0)
+        return err_sys(e, "cannot be read");
+    if (n == 0)
+        return end_blob(f, b, e);
+    if (b->sha1)
+        sha1_add(b->sha1, out->data + out->len, (size_t)n);
+    out->len += (size_t)n;
+    b->got += (uint64_t)n;
+    return 1;
+}
+
+static int flat_read_open(struct store *s, const struct entry *want, struct err *e)
+{
+    (void)s;
+    (void)want;
+    return err_set(e, ERR_UNSUPPORTED, "is known by its id");
+}
+
+static int flat_read_file(struct store *s, const struct entry *want, void *buf, struct err *e)
+{
+    (void)buf;
+    return flat_read_open(s, want, e);
+}
+
+static int flat_read_link(struct store *s, const struct entry *want, char *target, size_t size, struct err *e)
+{
+    (void)target;
+    (void)size;
+    return flat_read_open(s, want, e);
+}
+
+static int flat_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    struct store_blob *b;
+    struct buf bytes = {0};
+    struct err why;
+    *found = STORE_CHECK_CHANGED;
+    if (flat_blob_open(s, want, &b, &why) < 0)
+        return 0;
+    int rc, stop = 0;
+    while ((rc = flat_blob_read(s, b, &bytes, PIECE, &why)) >= 0 && rc != STORE_BLOB_END && stop == 0) {
+        bytes.len = 0;
+        stop = f->o.watch.progress(f->o.watch.ctx, 0, 0);
+    }
+    flat_blob_close(s, b);
+    buf_free(&bytes);
+    if (rc == STORE_BLOB_END)
+        *found = STORE_CHECK_GOOD;
+    else if (rc == ERR_DAMAGED)
+        *found = STORE_CHECK_DAMAGED;
+    return stop < 0 ? err_set(e, stop, "the work was stopped") : 0;
+}
+
+/* ---- target side ---- */
+
+static struct flat_puts *puts_of(struct flat *f)
+{
+    assert(!f->o.dry_run);
+    if (!f->puts) {
+        const struct flat_puts_args a = {.root = f->root, .keep = f->keep, .o = &f->o, .now = f->rules.now, .trash = f->rules.trash};
+        f->puts = flat_puts_new(&a);
+    }
+    return f->puts;
+}
+
+static int flat_apply(struct store *s, const struct store_op *op, struct err *e)
+{
+    return flat_puts_apply(puts_of(flat_of(s)), op, e);
+}
+
+static int flat_put_begin(struct store *s, const struct store_op *op, struct err *e)
+{
+    (void)e;
+    flat_puts_begin(puts_of(flat_of(s)), op);
+    return 0;
+}
+
+static int flat_put_data(struct store *s, const void *p, size_t n, struct err *e)
+{
+    (void)e;
+    flat_puts_data(flat_of(s)->puts, p, n);
+    return 0;
+}
+
+static int flat_put_end(struct store *s, const char *failed, struct err *e)
+{
+    return flat_puts_end(flat_of(s)->puts, failed, e);
+}
+
+static int flat_nothing(struct store *s, const struct entry *want, int *fd, uint64_t *size, struct err *e)
+{
+    (void)s;
+    (void)want;
+    (void)fd;
+    (void)size;
+    (void)e;
+    return 0;
+}
+
+static int flat_put_keep(struct store *s, uint64_t n, struct err *e)
+{
+    (void)s;
+    (void)n;
+    return err_set(e, ERR_UNSUPPORTED, "no parts are kept here");
+}
+
+static int flat_flush(struct store *s, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    return f->puts ? flat_puts_flush(f->puts, e) : 0;
+}
+
+static int flat_commit(struct store *s, const struct store_peer *peer, size_t peers, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    int rc = flat_flush(s, e);
+    if (rc == 0)
+        rc = blob_keep_commit(f->keep, peer, peers, e);
+    if (rc == 0 && f->puts)
+        flat_puts_expire(f->puts);
+    return rc;
+}
+
+static void flat_close(struct store *s)
+{
+    struct flat *f = flat_of(s);
+    flat_puts_free(f->puts);
+    blob_keep_free(f->keep);
+    blob_list_free(&f->suspects);
+    free(f->piece);
+    if (f->o.scratch > 0)
+        close(f->o.scratch);
+    if (f->root >= 0)
+        close(f->root);
+    free(f);
+}
+
+struct store *store_flat_new(const struct store_options *options)
+{
+    static const struct store_ops ops = {
+        .kind = "directory of blobs",
+        .inspect = flat_inspect,
+        .scan = flat_scan,
+        .status = flat_status,
+        .manifest = flat_manifest,
+        .manifest_before = flat_manifest_before,
+        .have = flat_have,
+        .read_open = flat_read_open,
+        .read_file = flat_read_file,
+        .read_link = flat_read_link,
+        .blob_open = flat_blob_open,
+        .blob_read = flat_blob_read,
+        .blob_close = flat_blob_close,
+        .check = flat_check,
+        .apply = flat_apply,
+        .put_begin = flat_put_begin,
+        .partial = flat_nothing,
+        .basis = flat_nothing,
+        .put_keep = flat_put_keep,
+        .put_data = flat_put_data,
+        .put_end = flat_put_end,
+        .flush = flat_flush,
+        .commit = flat_commit,
+        .close = flat_close,
+    };
+    struct flat *f = mem_zalloc(sizeof *f);
+    f->store.ops = &ops;
+    f->o = *options;
+    f->root = -1;
+    return &f->store;
+}
