@@ -224,3 +224,122 @@ teardown() {
     [ "$(ls b)" = ok ]
     [ "$(asked a 'GET /blob/.*')" = 1 ]
 }
+
+@test "blobs: directories and servers in one group, with the same sidecars" {
+    serve a; serve b
+    curl -sf --data-binary hey -H 'X-Odd: <&>' "$a/blob/meta" >/dev/null
+    curl -sf --data-binary hoy -H 'X-Mime-Type: text/plain' "$b/blob/mime" >/dev/null
+    mkdir d
+    blob d "from the directory"
+    printf '{"X-A":"1"}' >"d/$id.json"
+    exits 0 "$a" d "$b"
+    alike a b d
+    [ "$(cat d/meta.json)" = '{"X-Odd":"\u003c\u0026\u003e"}' ]
+    idle "$a" d "$b"
+    [ -z "$(find d -name '.*' -not -name d)" ] && [ -e d.sos-sync/manifest ]
+    # Damage in either is healed from the other; what was damaged in the directory is kept.
+    echo bad >"d/$id"
+    exits 0 scrub --json "$a" d "$b"
+    [ "$(acts <<<"$output")" = "heal $id d" ]
+    [ "$(cat d.sos-sync/trash/*/"$id")" = bad ]
+    echo bad >"a/$id"
+    exits 0 --checksum "$a" d
+    alike a d
+}
+
+@test "blobs: a directory of blobs that is gone is not begun anew" {
+    serve a
+    mkdir d
+    for i in 1 2 3; do echo $i >a/o$i; done
+    exits 0 "$a" d
+    rm -r d
+    exits 6 "$a" d
+    [ ! -e d ]
+    mkdir d
+    exits 6 "$a" d
+    [ -z "$(ls d)" ]
+    exits 0 --max-delete 100% "$a" d
+    alike a d
+}
+
+@test "blobs: in a directory, too, nothing but blobs counts" {
+    serve a
+    mkdir -p d/sub
+    ln -s /etc/passwd d/passwd
+    mkfifo d/fifo
+    echo x >d/.hidden; echo x >d/UPPER; echo x >d/fine; echo x >d/stray.json
+    exits 0 "$a" d
+    [ "$(ls a)" = fine ]
+    [ "$(grep -c 'cannot be objects' <<<"$errors")" = 1 ]
+}
+
+@test "blobs: store: makes a member a directory, here or elsewhere, without touching sos.conf" {
+    serve a; serve b; serve c
+    printf '#!/bin/sh\nwhile [ "$1" != far ]; do shift; done\nshift\nexec sh -c "$*"\n' >rsh
+    chmod +x rsh
+    EXTRA+=(--rsh "$PWD/rsh" --remote-command "$SOS_SYNC")
+    blob a one; blob b two; blob c three
+    printf '[1]\n-: %s\n-: %s\n-: %s\n' "$a" "$b" "$c" >sos.conf
+    printf '[node %s]\nstore: %s/a\n[node %s]\nstore: ssh://far%s/b\n' "$a" "$PWD" "$b" "$PWD" >policy
+    : >a.log; : >b.log
+    exits 0 replicate --config sos.conf --policy policy
+    [[ $output == *"Fetching :$a/blob/"* ]]
+    alike a b c
+    [ "$(cat a.log b.log)" = "" ]
+    # All of them: then they are directories like others, but what is ours is still not listed by their servers.
+    printf '[node %s]\nstore: %s/c\n' "$c" "$PWD" >>policy
+    blob a four
+    exits 0 --config sos.conf --policy policy
+    alike a b c
+    [ "$(curl -sf "$b/blobs")" = "$(curl -sf "$a/blobs")" ]
+    [ -z "$(find a b c -name '.*')" ]
+    exits 0 rm --config sos.conf --policy policy "$id"
+    [ ! -e "c/$id" ]
+}
+
+# gateway NAME BACKEND: nginx in front of a server, with https; its URL is then in the variable NAME, its certificate trusted.
+gateway() {
+    local port=$((20000 + RANDOM % 20000))
+    command -v nginx >/dev/null && command -v openssl >/dev/null || skip "no nginx"
+    mkdir -p "$1"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/key" -out "$1/cert" -days 2 \
+        -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>/dev/null
+    cat >"$1/conf" <<CONF
+$([ "$(id -u)" != 0 ] || echo 'user root;') daemon off; pid $PWD/$1/pid; error_log $PWD/$1/error;
+events { }
+http {
+    access_log off; client_max_body_size 0;
+    client_body_temp_path $PWD/$1/t1; proxy_temp_path $PWD/$1/t2; fastcgi_temp_path $PWD/$1/t3;
+    uwsgi_temp_path $PWD/$1/t4; scgi_temp_path $PWD/$1/t5;
+    server {
+        listen 127.0.0.1:$port ssl;
+        ssl_certificate $PWD/$1/cert; ssl_certificate_key $PWD/$1/key;
+        location / { proxy_pass $2; proxy_http_version 1.1; proxy_set_header Connection ""; gzip on; gzip_types *; }
+    }
+}
+CONF
+    nginx -p "$PWD/$1" -c "$PWD/$1/conf" 3>&- 4>&- &
+    SERVERS+=($!)
+    export CURL_CA_BUNDLE=$PWD/$1/cert
+    for _ in $(seq 100); do
+        ! curl -sf "https://127.0.0.1:$port/alive" >/dev/null || break
+        sleep 0.05
+    done
+    printf -v "$1" 'https://127.0.0.1:%s' "$port"
+}
+
+@test "blobs: through a gateway with https, and only with a certificate that is trusted" {
+    serve a; serve b
+    gateway g "$a"
+    head -c 5000000 /dev/urandom >big; cp big "a/$(sha1sum <big | cut -c 1-40)"
+    head -c 4000000 /dev/urandom >big; cp big "b/$(sha1sum <big | cut -c 1-40)"
+    for i in $(seq 30); do blob a "text $i text text text text text text text text text text text"; done
+    : >b/empty
+    exits 0 "$g" "$b"
+    alike a b
+    blob a more
+    unset CURL_CA_BUNDLE
+    exits 3 "$g" "$b"
+    [[ $errors == *certificate* ]]
+    [ ! -e "b/$id" ]
+}
