@@ -148,6 +148,8 @@ void blob_json_put_sidecar(struct buf *out, const char *headers, size_t bytes)
 {
     struct field *field = NULL;
     size_t n = 0;
+    if (bytes == 0)
+        return;
     for (const char *at = headers, *end = at + bytes; at < end; at += strlen(at) + 1) {
         const char *colon = strstr(at, ": ");
         char *name = colon ? canonical(at, (size_t)(colon - at)) : NULL;
