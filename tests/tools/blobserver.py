@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A SoS blob-server for tests: answers as the original does, and misbehaves on demand.
 
-usage: blobserver.py DIR [--port N] [--log FILE] [--control FILE] [--delete]
+usage: blobserver.py DIR [--port N] [--log FILE] [--control FILE] [--delete] [--keep-open]
 
-Listens on 127.0.0.1 and prints its port. With --log each request becomes a line "METHOD PATH". With --control
+Listens on 127.0.0.1 and prints its port. --delete: it takes DELETE, as the original does not; --keep-open: HEAD does not
+close the connection, as in the original it does. With --log each request becomes a line "METHOD PATH". With --control
 the lines of a file say how to misbehave; it is read again when it changes:
 
     PATTERN ACTION [COUNT]      e.g.  "GET /blob/*" 500 2
@@ -70,6 +71,7 @@ class Rules:
 class Server:
     def __init__(self, args):
         self.dir, self.rules, self.can_delete = args.dir, Rules(args.control), args.delete
+        self.keep_open = args.keep_open
         self.log = open(args.log, "a", buffering=1) if args.log else None
         os.makedirs(self.dir, exist_ok=True)
 
@@ -96,7 +98,7 @@ class Server:
         return 404, [("Content-Type", "text/plain; charset=utf-8")], b"404 - content is not hosted here."
 
     def head(self, name, headers, body):
-        return (200 if os.path.exists(self.path(name)) else 404), [("Connection", "close")], None
+        return (200 if os.path.exists(self.path(name)) else 404), [] if self.keep_open else [("Connection", "close")], None
 
     def get(self, name, headers, body):
         try:
@@ -299,6 +301,7 @@ def main():
     parser.add_argument("--log")
     parser.add_argument("--control")
     parser.add_argument("--delete", action="store_true")
+    parser.add_argument("--keep-open", action="store_true")
     try:
         asyncio.run(serve(parser.parse_args()))
     except KeyboardInterrupt:
