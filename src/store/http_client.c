@@ -317,19 +317,26 @@ static bool move(struct http_client *c)
 int http_client_turn(struct http_client *c, struct pollfd *p, unsigned n, int timeout)
 {
     struct curl_waitfd *extra = n ? mem_zalloc(n * sizeof *extra) : NULL;
-    int ready = 0;
+    int ready = 0, found = 0;
     for (unsigned i = 0; i < n; i++) {
         extra[i].fd = p[i].fd;
         extra[i].events = (short)((p[i].events & POLLIN ? CURL_WAIT_POLLIN : 0) |
                                   (p[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
     }
     bool moved = move(c);
-    if (!moved && timeout != 0)
-        curl_multi_poll(c->multi, extra, n, timeout, &ready);
+    if (moved || timeout == 0) {
+        free(extra);
+        return n ? poll(p, n, 0) : 0;
+    }
+    curl_multi_poll(c->multi, extra, n, timeout, &ready);
+    for (unsigned i = 0; i < n; i++) {
+        p[i].revents = (short)((extra[i].revents & CURL_WAIT_POLLIN ? POLLIN : 0) |
+                               (extra[i].revents & CURL_WAIT_POLLOUT ? POLLOUT : 0));
+        found += p[i].revents != 0;
+    }
     free(extra);
-    if (!moved && timeout != 0)
-        move(c);
-    return n ? poll(p, n, 0) : 0;
+    move(c);
+    return found;
 }
 
 /* ---- the answer ---- */
@@ -387,7 +394,7 @@ int http_request_failed(const struct http_request *r, bool *refused, struct err 
 const uint8_t *http_request_body(const struct http_request *r, size_t *n)
 {
     *n = r->body.len - r->taken;
-    return r->body.data + r->taken;
+    return *n ? r->body.data + r->taken : (const uint8_t *)"";
 }
 
 void http_request_take(struct http_request *r, size_t n)
