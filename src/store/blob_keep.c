@@ -192,7 +192,10 @@ int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *
     info->id = k->id;
     info->marked = m.group != NULL;
     info->group = m.group;
-    return k->state.fd < 0 ? 0 : state_read_peers(&k->state, &info->peer, &info->peers, e);
+    rc = k->state.fd < 0 ? 0 : state_read_peers(&k->state, &info->peer, &info->peers, e);
+    if (rc == 0 && info->peers > 0)
+        state_read_seen(&k->state, info->peer, info->peers);
+    return rc;
 }
 
 /* The recorded manifest, -1 when there is none that can be used: then it is made anew. */
@@ -562,5 +565,7 @@ int blob_keep_commit(struct blob_keep *k, const struct store_peer *peer, size_t 
         return rc;
     state_remove(&k->state, STATE_JOURNAL);
     rc = state_remember_peers(&k->state, peer, peers, k->o->fsync != STORE_FSYNC_NONE, e);
-    return rc < 0 ? rc : state_write_last(&k->state, k->rules.now, e);
+    if (rc == 0)
+        rc = state_write_last(&k->state, k->rules.now, e);
+    return rc < 0 ? rc : state_write_seen(&k->state, peer, peers, k->rules.now, e);
 }

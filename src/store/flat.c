@@ -253,16 +253,16 @@ static int make_root(struct flat *f, struct err *e)
     return open_root(f, e);
 }
 
-static int flat_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
-                     struct store_scan *out, struct err *e)
+static int flat_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e)
 {
     struct flat *f = flat_of(s);
     struct blob_list list = {0};
+    const struct store_rules *rules = &f->o.rules;
     *out = (struct store_scan){0};
     f->rules = *rules;
     f->piece = mem_alloc(PIECE);
     int rc = blob_keep_begin(f->keep, id, group, rules, &out->before, suspect, f, e);
-    if (rc == 0 && f->root < 0 && out->before > 1 && !rules->emptied)
+    if (rc == 0 && f->root < 0 && out->before > 1 && !rules->emptied && !rules->adopted)
         rc = err_set(e, ERR_GUARD, "%s: is gone, though it held %" PRIu64 " objects when it was last seen: check that its disk "
                      "is mounted (if this is meant, --max-delete 100%% lets it pass)", f->o.root, out->before);
     if (rc == 0)
@@ -270,7 +270,7 @@ static int flat_scan(struct store *s, const struct uuid *id, const char *group, 
     blob_list_sort(&f->suspects);
     if (rc == 0)
         rc = list_root(f, &list, e);
-    if (rc == 0 && list.n == 0 && out->before > 1 && !rules->emptied)
+    if (rc == 0 && list.n == 0 && out->before > 1 && !rules->emptied && !rules->adopted)
         rc = err_set(e, ERR_GUARD, "%s: is empty, though it held %" PRIu64 " objects when it was last seen: check that its disk "
                      "is mounted (if this is meant, --max-delete 100%% lets it pass)", f->o.root, out->before);
     if (rc == 0)
@@ -411,12 +411,13 @@ static int flat_read_link(struct store *s, const struct entry *want, char *targe
     return flat_read_open(s, want, e);
 }
 
-static int flat_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
+static int flat_check(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e)
 {
     struct flat *f = flat_of(s);
     struct store_blob *b;
     struct buf bytes = {0};
     struct err why;
+    (void)read; /* a name in a list is no proof of content */
     *found = STORE_CHECK_CHANGED;
     if (flat_blob_open(s, want, &b, &why) < 0)
         return 0;

@@ -305,17 +305,17 @@ static void suspect(void *ctx, const char *id)
     blob_list_add(&h->suspects, id, strlen(id));
 }
 
-static int http_scan(struct store *s, const struct uuid *id, const char *group, const struct store_rules *rules,
-                     struct store_scan *out, struct err *e)
+static int http_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e)
 {
     struct http *h = http_of(s);
     struct blob_list list = {0};
+    const struct store_rules *rules = &h->o.rules;
     *out = (struct store_scan){0};
     int rc = blob_keep_begin(h->keep, id, group, rules, &out->before, suspect, h, e);
     blob_list_sort(&h->suspects);
     if (rc == 0)
         rc = read_listing(h, &list, e);
-    if (rc == 0 && list.n == 0 && out->before > 1 && !rules->emptied)
+    if (rc == 0 && list.n == 0 && out->before > 1 && !rules->emptied && !rules->adopted)
         rc = err_set(e, ERR_GUARD, "%s: lists nothing, though it held %" PRIu64 " objects when it was last seen: check that "
                      "the disk behind it is mounted (if this is meant, --max-delete 100%% lets it pass)", h->o.root, out->before);
     if (rc == 0)
@@ -470,12 +470,13 @@ static int http_read_link(struct store *s, const struct entry *want, char *targe
     return http_read_open(s, want, e);
 }
 
-static int http_check(struct store *s, const struct entry *want, enum store_check *found, struct err *e)
+static int http_check(struct store *s, const struct entry *want, bool read, enum store_check *found, struct err *e)
 {
     struct http *h = http_of(s);
     struct store_blob *b;
     struct buf bytes = {0};
     struct err why;
+    (void)read; /* a name in a list is no proof of content */
     *found = STORE_CHECK_CHANGED;
     if (http_blob_open(s, want, &b, &why) < 0)
         return 0;

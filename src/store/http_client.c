@@ -126,10 +126,12 @@ static const char *value_of(const char *p, size_t len, const char *name, size_t 
 
 static bool has_header(const struct http_request *r, const char *name, size_t n)
 {
-    const char *at = (const char *)r->headers.data, *end = at + r->headers.len;
-    for (; at < end; at += strlen(at) + 1)
-        if (strncasecmp(at, name, n) == 0 && at[n] == ':')
+    size_t at = 0;
+    for (const char *line; at < r->headers.len; at += strlen(line) + 1) {
+        line = (const char *)r->headers.data + at;
+        if (strncasecmp(line, name, n) == 0 && line[n] == ':')
             return true;
+    }
     return false;
 }
 
