@@ -260,7 +260,7 @@ on_terminal() {
 
 @test "usage: commands that are not built are refused by name" {
     local word
-    for word in replicate bundle; do
+    for word in bundle; do
         exits 1 "$word"
         grep -q "$word" <<<"$errors"
         grep -q 'not built' <<<"$errors"
