@@ -8,7 +8,7 @@
 
 /* One thing that was told. Strings are owned; path may be NULL. */
 struct telling {
-    enum { REMARK, ERROR, DAMAGE } what;
+    enum telling_kind { REMARK, ERROR, DAMAGE } what;
     char *path, *message;
 };
 
@@ -19,7 +19,7 @@ struct told {
     size_t n, cap;
 };
 
-static void keep(struct told *t, int what, const char *path, const char *message)
+static void keep(struct told *t, enum telling_kind what, const char *path, const char *message)
 {
     if (t->n > TOLD_MAX)
         return;
