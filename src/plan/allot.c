@@ -43,12 +43,13 @@ static unsigned member_of(const struct allot_group *g, const struct uuid *id)
     return PLACE_NOBODY;
 }
 
+/* A directory where a file is to be is no copy of it, and goes where no copy is wanted. */
 static uint64_t damaged_parts(const struct merge_row *row, const struct verdict *v)
 {
     uint64_t out = 0;
     for (uint64_t left = row ? v->had & v->present : 0; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        out |= row->at[i]->flags & ENTRY_DAMAGED ? bit(i) : 0;
+        out |= row->at[i]->flags & ENTRY_DAMAGED || row->at[i]->kind == ENTRY_DIR ? bit(i) : 0;
     }
     return out;
 }

@@ -126,7 +126,7 @@ static void count(struct run *r, const struct plan_target *t, bool adopts)
         r->done_objects++;
     }
     /* Damage that is gone with a copy which nobody wanted is none any more, either. */
-    r->summary.healed += t->action == ACTION_PRUNE && !(r->report_step->before >> number_of(r, t->member) & 1);
+    r->summary.healed += t->action == ACTION_PRUNE && t->kind != ENTRY_DIR && !(r->report_step->before >> number_of(r, t->member) & 1);
     if (t->content) {
         r->done_bytes += entry->size;
         /* What came by streams is counted by who received it: of a patch only a part is new. */

@@ -248,6 +248,8 @@ static void send_op(struct peer *p, const struct plan_step *s, const struct plan
         m.entry.size = t->size;
         m.entry.digest = t->was;
         m.entry.mode = t->kind == ENTRY_LINK ? ENTRY_MODE_MAX : m.entry.mode;
+        if (t->kind == ENTRY_DIR)
+            m.entry.mtime = (struct stamp){0, 0};
     }
     if (t->content && (plan_cursor_adopts(p->cursor, index) || peer_refuses(p, t) || s->source == p->part)) {
         m.from = STORE_FROM_SELF;

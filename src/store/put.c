@@ -620,6 +620,15 @@ static int put_tombstone(struct put *p, struct op *op, struct err *e)
     return 0;
 }
 
+/* A directory goes when all that was in it has gone. */
+static void clear_out(struct put *p, struct op *op)
+{
+    intend(p, op);
+    op->intended = false;
+    put_batch_clear_out(p->batch, op->o->entry, op->intent);
+    put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
+}
+
 static int put_remove(struct put *p, struct op *op, struct err *e)
 {
     struct stat st;
@@ -633,14 +642,10 @@ static int put_remove(struct put *p, struct op *op, struct err *e)
     int rc = still_there(op, &st, e);
     if (rc < 0)
         return rc;
-    if (op->have->kind != ENTRY_DIR) {
+    if (op->have->kind == ENTRY_DIR)
+        clear_out(p, op);
+    else
         add_item(p, op, PUT_REMOVE);
-        return 0;
-    }
-    intend(p, op);
-    op->intended = false;
-    put_batch_clear_out(p->batch, op->o->entry, op->intent);
-    put_batch_add(p->batch, op->o->seq, PUT_OUTCOME, NULL, NULL);
     return 0;
 }
 
@@ -648,11 +653,13 @@ static int put_remove(struct put *p, struct op *op, struct err *e)
 static int put_prune(struct put *p, struct op *op, struct err *e)
 {
     struct stat st;
-    if (!op->have || op->have->kind == ENTRY_DIR ||
+    if (!op->have || (op->have->kind == ENTRY_DIR) != (op->o->entry->kind == ENTRY_DIR) ||
         (!(op->have->flags & ENTRY_DAMAGED) && !entry_same_content(op->have, op->o->entry)))
         return changed(e);
     int rc = still_there(op, &st, e);
-    if (rc == 0)
+    if (rc == 0 && op->have->kind == ENTRY_DIR)
+        clear_out(p, op);
+    else if (rc == 0)
         add_item(p, op, PUT_REMOVE)->why = STORE_WHY_PRUNED;
     return rc;
 }
@@ -703,8 +710,8 @@ static void add_failure(struct put *p, struct op *op, const struct err *why)
 static int apply_once(struct put *p, struct op *op, struct err *e)
 {
     enum store_how how = op->o->how;
-    bool gone = op->o->entry->kind == ENTRY_GONE, dir = op->o->entry->kind == ENTRY_DIR;
-    if (gone ? how != STORE_RECORD && how != STORE_REMOVE : how == STORE_REMOVE || (how == STORE_PRUNE && dir))
+    bool gone = op->o->entry->kind == ENTRY_GONE;
+    if (gone ? how != STORE_RECORD && how != STORE_REMOVE : how == STORE_REMOVE)
         return err_set(e, ERR_UNSUPPORTED, "an operation that makes no sense");
     int rc = prepare(p, op, e);
     if (rc < 0)

@@ -122,7 +122,8 @@ enum store_how {
     STORE_REMOVE,  /* entry is a tombstone: what the scan saw here goes to the trash. A directory goes when the paths have
                       left it, if it is empty then; that it is not is told as a problem */
     STORE_PRUNE,   /* what the scan saw here, which has the entry's content or is damaged, goes to the trash, and is no longer
-                      recorded: others hold it, and nobody deleted it. Files and symlinks only */
+                      recorded: others hold it, and nobody deleted it. A directory, where others have an object now, goes
+                      when the paths have left it */
 };
 
 enum store_from {

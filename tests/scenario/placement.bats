@@ -331,6 +331,21 @@ update one b" ]
     [ "$(has one) $(has two)" = " abc" ]
 }
 
+@test "placement: a directory becomes a file, and a file a directory" {
+    put d k/sub/one 1
+    put d two 2
+    asks 'deletions: propagate' 'max-delete: 100%' 'replicas: 1' 'preferred: b'
+    follow
+    rm -r d/k
+    put d k file
+    follow
+    [ "$(has k) $(has two)" = "bd bd" ]
+    rm d/k
+    put d k/new 3
+    follow
+    [ "$(has k) $(has k/new)" = "abcde bd" ]
+}
+
 @test "placement: rm takes an object from all that hold it" {
     put a one 1
     put a two 2

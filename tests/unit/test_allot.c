@@ -1,7 +1,8 @@
 /*
  * Tables of tiny worlds: who has an object, and what a run is to do about it.
  *
- * On the left, what is said of each of the members a to e that is not without the object: "x", or the newer "y", with "!" damaged,
+ * On the left, what is said of each of the members a to e that is not without the object: "x", or the newer "y", or "/", an old
+ * directory, with "!" damaged,
  * with "?" not to be looked at, in parentheses the holders recorded with it; or "away", which is for too long; "believed", which is
  * not; "strange", of which not even the identity is known. "o=b": who recorded it as the origin, else a; "o=z" is nobody's.
  *
@@ -71,7 +72,9 @@ static void make_entry(struct entry *e, const char *text, char origin)
     struct uuid a = who('a');
     *e = (struct entry){.path = "p", .path_len = 1, .kind = ENTRY_FILE, .mode = 0644, .size = 1, .first_seen = 1,
                         .origin = who(origin), .mtime = {*text, 0}, .digest = digest_of(text, 1)};
-    assert_int_equal(version_set(&e->version, &a, (uint64_t)(*text - 'w')), 0);
+    if (*text == '/')
+        *e = (struct entry){.path = "p", .path_len = 1, .kind = ENTRY_DIR, .mode = 0755, .first_seen = 1, .origin = who(origin)};
+    assert_int_equal(version_set(&e->version, &a, *text == '/' ? 1 : (uint64_t)(*text - 'v')), 0);
     for (text++; *text && *text != ' '; text++) {
         struct uuid id = who(*text);
         if (*text == '!')
@@ -244,6 +247,9 @@ static void all_are_here(void **state)
         {"replicas: 1", " a=x!(ab) b=x(ab)", "b => ab +a"},
         {"replicas: 1", " a=x(ab) b=x(ab) c=x!(abc)", "ab => ab -c once ab"},
         {"replicas: 1\nblocked: b", " a=x(ab) b=x!(ab)", "a => ac +c record a -b once ac"},
+        /* a directory is no copy: it becomes one, or goes */
+        {"replicas: 1", " a=x b=/ c=/", "a => ab +b record a -c once ab"},
+        {"replicas: 1\nblocked: b", " a=x(ac) b=/ c=x(ac)", "ac => ac -b once ac"},
         /* an origin that nobody is: it passes to a holder, and that is recorded */
         {"replicas: 0", " o=z b=x c=x", "bc => b record b -c once b origin b"},
         {"replicas: 1", " o=z b=x(bc) c=x(bc)", "bc => bc record bc origin b"},

@@ -213,7 +213,7 @@ static void prune_alone(void **state)
     static const struct { uint8_t how, from, why; enum entry_kind kind; int rc; } t[] = {
         {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_FILE, 0},
         {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_LINK, 0},
-        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_DIR, ERR_PROTO},
+        {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_DIR, 0},
         {STORE_PRUNE, 0, STORE_WHY_PRUNED, ENTRY_GONE, ERR_PROTO},
         {STORE_PRUNE, 0, STORE_WHY_DELETED, ENTRY_FILE, ERR_PROTO},
         {STORE_PRUNE, STORE_FROM_ROOT, STORE_WHY_PRUNED, ENTRY_FILE, ERR_PROTO},
