@@ -56,7 +56,7 @@ follow() {
 has() {
     local m
     for m in "${names[@]}"; do
-        [ ! -e "$m/$1" ] || printf '%s' "$m"
+        { [ ! -e "$m/$1" ] && [ ! -L "$m/$1" ]; } || printf '%s' "$m"
     done
 }
 
