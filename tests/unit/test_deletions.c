@@ -918,7 +918,7 @@ static void prunes_only_what_was_seen(void **state)
     prune_as(w, &e);
     flush(w);
     assert_int_equal(w->code[0], ERR_CHANGED);
-    assert_int_equal(w->code[1], ERR_UNSUPPORTED);
+    assert_int_equal(w->code[1], 0); /* a directory goes once it is empty, and this one never is */
     assert_int_equal(w->code[2], ERR_CHANGED);
     assert_int_equal(w->code[3], ERR_CHANGED);
     assert_int_equal(w->code[4], ERR_CHANGED);
