@@ -112,6 +112,7 @@ TXT
     put a d/x 1
     ln -s x a/d/l
     mkdir a/empty
+    put a stays 1 # a store that has nothing left is for a guard
     exits 0 a b c
     rm -r b/d b/empty
     rm c/d/x
