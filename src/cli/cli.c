@@ -26,13 +26,13 @@ static const struct command commands[] = {
     {NULL, cmd_sync, OPTIONS_SYNC, "[options] [MEMBER MEMBER...]", "bring groups into step"},
     {"manifest", cmd_manifest, OPTIONS_MANIFEST, "manifest [options] STORE", "list what a store holds"},
     {"trash", cmd_trash, OPTIONS_TRASH, "trash list|restore|empty ...", "list or put back what was replaced"},
-    {"rm", cmd_rm, OPTIONS_RM, "rm [options] OBJECT...", "delete objects from all members of a group"},
+    {"rm", cmd_rm, OPTIONS_RM, "rm [options] OBJECT...", "delete objects from all members"},
     {"agent", cmd_agent, OPTIONS_AGENT, "agent [options] [ROOT]", "serve a store to a run"},
     {"policy", cmd_policy, OPTIONS_POLICY, "policy [options] get | ...", "show or change who holds what"},
     {"help", help_command, 0, "help [COMMAND]", "explain"},
-    {"replicate", cmd_replicate, OPTIONS_SYNC, "replicate [-verbose]", "bring groups into step, and say so as SoS does"},
-    {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER MEMBER...]", "read content again, and heal what is damaged"},
-    {"status", cmd_status, OPTIONS_STATUS, "status [options] [MEMBER MEMBER...]", "print what the stores have recorded"},
+    {"replicate", cmd_replicate, OPTIONS_SYNC, "replicate [-verbose]", "the same, in the words of SoS"},
+    {"scrub", cmd_scrub, OPTIONS_SCRUB, "scrub [options] [MEMBER ...]", "find damaged content, and heal it"},
+    {"status", cmd_status, OPTIONS_STATUS, "status [options] [MEMBER ...]", "what the stores have recorded"},
     {"bundle", NULL, 0, NULL, NULL},
 };
 
