@@ -65,12 +65,13 @@ bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error
 /* One change to one member. In a dry run: that would be made. */
 struct sos_action {
     const char *group;
-    const char *action; /* "mkdir", "copy", "update", "adopt", "conflict", "heal": a good copy takes a damaged one's place */
+    const char *action; /* "mkdir", "copy", "update", "adopt", "conflict", "rmdir", "delete", "prune", "heal": a good copy takes a
+                           damaged one's place */
     const char *path;   /* raw bytes, NUL-terminated */
     const char *from;   /* member that gives the content; for "adopt" the member itself; NULL: nobody (only metadata, a directory) */
     const char *to;     /* member that is changed */
     uint64_t bytes;     /* content that it gets */
-    const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged" */
+    const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged", "deleted", "blocked", ... */
     /* Where a policy has a say: the members that have the object, before and after all that is done to it. Else none. */
     const char *const *before, *const *after;
     size_t befores, afters;
