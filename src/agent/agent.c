@@ -231,6 +231,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .scratch = a->scratch,
         .by = a->by,
         .checksum = m.flags & OPEN_CHECKSUM,
+        .recall = m.flags & OPEN_RECALL,
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
         .filter = filter_count(a->filter) ? a->filter : NULL,

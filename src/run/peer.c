@@ -114,6 +114,15 @@ static struct store_rules rules_of(const struct run *r, const struct peer *p)
     };
 }
 
+/* Whether what others lack of it goes through us: local members read from each other. */
+static bool gives_by_stream(const struct run *r, const struct peer *p)
+{
+    bool far = r->options->through || p->member->address.kind != ADDRESS_LOCAL;
+    for (size_t i = 0; i < r->peers; i++)
+        far |= r->peer[i].member->address.kind != ADDRESS_LOCAL;
+    return far && r->peers > 1 && !r->options->dry_run;
+}
+
 static void send_open(struct run *r, struct peer *p)
 {
     struct buf rules = {0};
@@ -132,7 +141,8 @@ static void send_open(struct run *r, struct peer *p)
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
                  (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u) | (blobs ? OPEN_BLOBS : 0u) |
-                 (r->states || r->only_opens || r->options->scrub_parts ? 0u : OPEN_LOOK),
+                 (r->states || r->only_opens || r->options->scrub_parts ? 0u : OPEN_LOOK) |
+                 (gives_by_stream(r, p) ? OPEN_RECALL : 0u),
         .fsync = (uint8_t)r->options->fsync,
         .compress = (uint8_t)compression(r),
         .threads = r->options->threads,

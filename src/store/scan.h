@@ -6,6 +6,7 @@
 #define STORE_SCAN_H
 
 #include "store/history.h"
+#include "store/recall.h"
 #include "store/store.h"
 
 #define SCAN_RACY_SECONDS 2
@@ -31,6 +32,7 @@ struct scan_args {
     const struct filter *filter; /* NULL: none */
     uint64_t skip_dev, skip_ino; /* a directory that is not entered or listed (the store's state); 0: none */
     struct history *history;
+    struct recall *recall;       /* gets what is read of small files; NULL: nobody wants it */
     const struct store_watch *watch;
 };
 

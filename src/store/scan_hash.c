@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define BUF_SIZE (256u << 10)
+_Static_assert(RECALL_LARGEST <= BUF_SIZE, "what can be recalled is in the buffer as a whole");
 #define LARGE (1u << 20)   /* from here on the kernel is told that we read it all */
 #define THREADS_MAX 64u
 #define WAIT_NS 200000000L /* how long the caller waits for workers before he ticks */
@@ -31,6 +32,7 @@ struct hasher {
 struct scan_pool {
     unsigned wanted, started; /* threads besides the caller */
     pthread_t *thread;
+    struct recall *recall; /* NULL: none */
     void *ctx;
     struct hasher own;
     int ticked; /* what tick returned when it asked to stop */
@@ -182,6 +184,8 @@ static void hash_job(struct hasher *h, struct scan_job *job)
         }
         job->outcome = hash_open(h, fd, tries > 0, job->seen, &job->sys);
         close(fd);
+        if (job->outcome == SCAN_HASHED && h->pool->recall && job->seen->size <= RECALL_LARGEST)
+            recall_put(h->pool->recall, &job->seen->digest, h->buf, (size_t)job->seen->size);
         if (job->outcome != SCAN_UNSTEADY)
             return;
     }
@@ -251,7 +255,7 @@ static void wait_idle(struct scan_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, scan_tick *ticker, void *ctx)
+struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, struct recall *recall, scan_tick *ticker, void *ctx)
 {
     struct scan_pool *p = mem_zalloc(sizeof *p);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -259,6 +263,7 @@ struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, scan_tick *tick
         threads = cores > 0 ? (unsigned)cores : 1;
     p->wanted = (threads < THREADS_MAX ? threads : THREADS_MAX) - 1;
     p->ctx = ctx;
+    p->recall = recall;
     rate_init(&p->rate, rate, clock_mono_ms());
     pthread_mutex_init(&p->rate_lock, NULL);
     hasher_init(&p->own, p, ticker);

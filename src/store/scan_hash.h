@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "object/entry.h"
+#include "store/recall.h"
 
 enum scan_outcome {
     SCAN_HASHED,     /* seen has the digest, and is what stat says of the file that was read */
@@ -34,8 +35,11 @@ struct scan_job {
 typedef int scan_tick(void *ctx, uint64_t bytes);
 
 struct scan_pool;
-/* threads: all in all, the caller's too; 0: as many as there are cores. rate: bytes per second that all may read; 0: no limit. */
-struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, scan_tick *tick, void *ctx);
+/*
+ * threads: all in all, the caller's too; 0: as many as there are cores. rate: bytes per second that all may read; 0: no limit.
+ * recall gets what is small; borrowed, NULL: nobody wants it.
+ */
+struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, struct recall *recall, scan_tick *tick, void *ctx);
 void scan_hash_free(struct scan_pool *pool);
 
 /* 0 when every job has an outcome, or what tick returned: outcomes mean nothing then. */

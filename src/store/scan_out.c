@@ -300,7 +300,7 @@ int scan_out_flush(struct scan_out *o)
     if (!b || b->items == 0)
         return 0;
     if (!o->pool)
-        o->pool = scan_hash_new(o->args->threads, o->args->rate, tick_hashing, o);
+        o->pool = scan_hash_new(o->args->threads, o->args->rate, o->args->recall, tick_hashing, o);
     int rc = scan_hash_run(o->pool, b->job, b->jobs);
     for (size_t i = 0; rc == 0 && i < b->items; i++)
         rc = b->item[i].job ? write_hashed(o, &b->item[i]) : write_entry(o, b->item[i].entry);

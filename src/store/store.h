@@ -62,6 +62,7 @@ struct store_options {
     const char *state_dir;  /* NULL: .sos-sync/ in the root; else a directory on the same file system, the store gets a subdirectory there */
     bool dry_run;           /* write nothing, anywhere in the store or its state */
     bool checksum;          /* rehash everything */
+    bool recall;            /* read_file will be asked for what is new here: what the scan reads of it may be kept in memory */
     bool read_only;         /* objects stay as they are: ERR_DENIED; only records of them are made */
     bool no_delete;         /* an object is replaced only by one of its own kind: else ERR_DENIED */
     int scratch;            /* an empty unnamed file for the manifest of a dry run or an early look, taken over; 0: made in $TMPDIR */

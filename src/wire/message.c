@@ -392,7 +392,7 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
     m->by = rd_str(r, MSG_BY_MAX, &m->by_len);
     bool ok = get_rules(r, &m->rules);
-    ok = ok && m->flags < OPEN_BLOBS << 1 && m->fsync <= STORE_FSYNC_NONE &&
+    ok = ok && m->flags < OPEN_RECALL << 1 && m->fsync <= STORE_FSYNC_NONE &&
               m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
               no_nul(m->state_dir, m->state_dir_len) && no_nul(m->by, m->by_len);
     m->threads = ok ? (uint32_t)threads : 0;

@@ -80,6 +80,7 @@ enum message_open_flag {
     OPEN_NO_SANDBOX = 4,
     OPEN_LOOK = 8, /* a SCAN will follow if all goes well: who has to wait for it may read what it will need */
     OPEN_BLOBS = 16, /* the root is a directory of blobs: objects are known by their ids */
+    OPEN_RECALL = 32, /* what is new here will be asked for by SEND: what the scan reads of it may be kept in memory */
 };
 
 enum message_rules_flag { RULES_PROPAGATE = 1, RULES_EMPTIED = 2, RULES_CROSS = 4, RULES_ADOPTED = 8 };
