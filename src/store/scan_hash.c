@@ -281,6 +281,7 @@ void scan_hash_free(struct scan_pool *p)
 {
     if (!p)
         return;
+    atomic_store(&p->stop, true); /* somebody may have begun */
     pthread_mutex_lock(&p->lock);
     p->quit = true;
     pthread_cond_broadcast(&p->work);
@@ -296,21 +297,26 @@ void scan_hash_free(struct scan_pool *p)
     free(p);
 }
 
-int scan_hash_run(struct scan_pool *p, struct scan_job *job, size_t jobs)
+void scan_hash_begin(struct scan_pool *p, struct scan_job *job, size_t jobs)
 {
     if (jobs > 1 && p->started < p->wanted)
         start(p);
     atomic_store(&p->next, 0);
+    pthread_mutex_lock(&p->lock);
+    p->job = job;
+    p->jobs = jobs;
     if (jobs > 1 && p->started > 0) {
-        pthread_mutex_lock(&p->lock);
-        p->job = job;
-        p->jobs = jobs;
         p->busy = p->started;
         p->run++;
         pthread_cond_broadcast(&p->work);
-        pthread_mutex_unlock(&p->lock);
     }
-    take_turns(&p->own, job, jobs);
+    pthread_mutex_unlock(&p->lock);
+}
+
+int scan_hash_finish(struct scan_pool *p)
+{
+    take_turns(&p->own, p->job, p->jobs);
     wait_idle(p);
+    p->jobs = 0;
     return p->ticked < 0 ? p->ticked : 0;
 }

@@ -29,8 +29,8 @@ struct scan_job {
 };
 
 /*
- * Called by the thread that called scan_hash_run, often; bytes: read so far by all runs of the pool. <0
- * stops the run.
+ * Called in scan_hash_finish, by its thread, often; bytes: read so far by all threads of the pool. <0
+ * stops them.
  */
 typedef int scan_tick(void *ctx, uint64_t bytes);
 
@@ -42,8 +42,10 @@ struct scan_pool;
 struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, struct recall *recall, scan_tick *tick, void *ctx);
 void scan_hash_free(struct scan_pool *pool);
 
-/* 0 when every job has an outcome, or what tick returned: outcomes mean nothing then. */
-int scan_hash_run(struct scan_pool *pool, struct scan_job *job, size_t jobs);
+/* The other threads begin with these jobs, while the caller does something else. The jobs stay where they are until: */
+void scan_hash_begin(struct scan_pool *pool, struct scan_job *job, size_t jobs);
+/* 0 when every job of the last begin has an outcome, or what tick returned: outcomes mean nothing then. */
+int scan_hash_finish(struct scan_pool *pool);
 
 /*
  * An open file from its offset to its end, through buf. It is an end, too, when more than max bytes came or

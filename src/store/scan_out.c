@@ -10,6 +10,7 @@
 #define TICK_MS 200
 
 static int missed(void *ctx, const struct history_at *at);
+static int pass_on(struct scan_out *o);
 
 void scan_out_init(struct scan_out *o, const struct scan_args *args, struct manifest_writer *writer,
                    struct store_scan *report, struct scan_found *found, struct err *e)
@@ -23,7 +24,7 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
     o->writer = writer;
     o->report = report;
     o->e = e;
-    o->batch = NULL;
+    o->batch = o->ahead = NULL;
     o->pool = NULL;
     o->objects = o->bytes = 0;
     o->files = false;
@@ -37,6 +38,7 @@ void scan_out_end(struct scan_out *o)
     history_on_missed(o->args->history, NULL, NULL);
     scan_hash_free(o->pool);
     scan_batch_free(o->batch);
+    scan_batch_free(o->ahead);
     free(o->dev);
 }
 
@@ -129,13 +131,18 @@ static int write_entry(struct scan_out *o, const struct entry *e)
     return rc;
 }
 
+static bool some_wait(const struct scan_out *o)
+{
+    return (o->batch && o->batch->items > 0) || (o->ahead && o->ahead->items > 0);
+}
+
 /* In order, behind what waits. e may be o->now. */
 static int put(struct scan_out *o, const struct entry *e)
 {
-    if (!o->batch || o->batch->items == 0)
+    if (!some_wait(o))
         return write_entry(o, e);
     scan_batch_add(o->batch, e);
-    return scan_batch_full(o->batch) ? scan_out_flush(o) : 0;
+    return scan_batch_full(o->batch) ? pass_on(o) : 0;
 }
 
 static void compare(struct scan_out *o, const struct entry *e, const struct entry *recorded)
@@ -239,13 +246,13 @@ static int missed(void *ctx, const struct history_at *at)
     int rc = bury(o, at);
     if (rc <= 0)
         return rc;
-    if (!o->batch || o->batch->items == 0)
+    if (!some_wait(o))
         rc = write_entry(o, &o->left);
     else
         scan_batch_add(o->batch, &o->left), rc = 0;
     if (rc == 0 && o->batch && scan_batch_full(o->batch)) {
         entry_copy(&o->aside, &o->now);
-        rc = scan_out_flush(o);
+        rc = pass_on(o);
         entry_copy(&o->now, &o->aside);
     }
     return rc < 0 ? rc : 1;
@@ -264,7 +271,7 @@ int scan_out_job(struct scan_out *o, const struct history_at *at, struct scan_di
     if (!o->batch)
         o->batch = scan_batch_new();
     scan_batch_add_job(o->batch, &o->now, at, dir);
-    return scan_batch_full(o->batch) ? scan_out_flush(o) : 0;
+    return scan_batch_full(o->batch) ? pass_on(o) : 0;
 }
 
 static int write_hashed(struct scan_out *o, const struct scan_item *item)
@@ -294,18 +301,38 @@ static int write_hashed(struct scan_out *o, const struct scan_item *item)
     return write_entry(o, &o->now);
 }
 
-int scan_out_flush(struct scan_out *o)
+/* What the pool has is put when all of it has its digest. */
+static int take_back(struct scan_out *o)
 {
-    struct scan_batch *b = o->batch;
+    struct scan_batch *b = o->ahead;
     if (!b || b->items == 0)
         return 0;
-    if (!o->pool)
-        o->pool = scan_hash_new(o->args->threads, o->args->rate, o->args->recall, tick_hashing, o);
-    int rc = scan_hash_run(o->pool, b->job, b->jobs);
+    int rc = scan_hash_finish(o->pool);
     for (size_t i = 0; rc == 0 && i < b->items; i++)
         rc = b->item[i].job ? write_hashed(o, &b->item[i]) : write_entry(o, b->item[i].entry);
     scan_batch_clear(b);
     return rc;
+}
+
+/* The batch goes to the pool, which works on it while the walk fills another. */
+static int pass_on(struct scan_out *o)
+{
+    int rc = take_back(o);
+    if (rc < 0)
+        return rc;
+    if (!o->pool)
+        o->pool = scan_hash_new(o->args->threads, o->args->rate, o->args->recall, tick_hashing, o);
+    struct scan_batch *full = o->batch;
+    scan_hash_begin(o->pool, full->job, full->jobs);
+    o->batch = o->ahead ? o->ahead : scan_batch_new();
+    o->ahead = full;
+    return 0;
+}
+
+int scan_out_flush(struct scan_out *o)
+{
+    int rc = o->batch && o->batch->items > 0 ? pass_on(o) : 0;
+    return rc == 0 ? take_back(o) : rc;
 }
 
 /* ---- what is not looked at ---- */

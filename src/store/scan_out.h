@@ -18,8 +18,9 @@ struct scan_out {
     struct store_scan *report;
     struct err *e;
 
-    struct scan_batch *batch; /* NULL until a file must be hashed */
-    struct scan_pool *pool;   /* the same */
+    struct scan_batch *batch; /* what waits; NULL until a file must be hashed */
+    struct scan_batch *ahead; /* what the pool has, and must be put before that; else empty, or NULL */
+    struct scan_pool *pool;   /* NULL until a batch is full */
     struct scan_found *found;
     uint64_t objects, bytes;  /* for progress */
     bool files;               /* one was put at least */
