@@ -756,7 +756,7 @@ static int need_put(struct dir *d, struct err *e)
     struct put_args args = {
         .root = d->root, .state = d->state.fd, .manifest = d->manifest, .journal = journal, .id = d->id,
         .verified = d->moment, .forbidden = d->state.inside, .index = &d->index, .trash = d->trash, .partials = d->partials,
-        .fsync = d->o.fsync, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
+        .fsync = d->o.fsync, .threads = d->o.threads, .watch = &d->o.watch, .read_only = d->o.read_only, .no_delete = d->o.no_delete,
         .cross = d->o.rules.cross,
     };
     d->put = put_new(&args, e);

@@ -76,7 +76,7 @@ struct put *put_new(const struct put_args *args, struct err *e)
         put_free(p);
         return NULL;
     }
-    struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync,
+    struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync, args->threads,
                                    args->watch, args->cross, args->verified};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);

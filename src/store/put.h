@@ -23,6 +23,7 @@ struct put_args {
     struct trash *trash;
     struct partials *partials;
     enum store_fsync fsync;
+    unsigned threads;          /* 0: as many as there are cores */
     const struct store_watch *watch;
     bool read_only, no_delete; /* as in struct store_options */
     bool cross;                /* as in struct store_rules */

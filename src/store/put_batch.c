@@ -5,6 +5,7 @@
 #include "base/path.h"
 #include "store/content.h"
 #include "store/partial.h"
+#include "store/put_ahead.h"
 #include "store/scan.h"
 
 #include <errno.h>
@@ -310,11 +311,14 @@ static int make_link(struct put_item *it, struct err *e)
 static int place_object(struct put_batch *b, struct put_item *it, struct stat *st, struct err *e)
 {
     int rc = it->kind == PUT_LINK ? make_link(it, e) : 0;
-    if (rc == 0)
+    if (rc == 0 && !it->stands)
         rc = it->seen.kind ? replace(b, it, e) : place_new(b, it, e);
     if (rc < 0)
         return rc;
     it->keep_intent = true; /* it stands there, whatever fails from here on */
+    *st = it->st;
+    if (it->known)
+        return 0;
     if (it->kind == PUT_LINK)
         rc = fstatat(it->parent->fd, it->leaf, st, AT_SYMLINK_NOFOLLOW);
     else
@@ -655,6 +659,8 @@ static int close_batch(struct put_batch *b, struct err *e)
     report(b);
     trash_settled(b->a.trash);
     struct stamp now = clock_now();
+    if ((rc = put_ahead(b->item, b->items, b->a.threads, b->a.watch, e)) < 0)
+        return rc;
     for (size_t i = 0; i < b->items; i++) {
         carry_out(b, b->item + i, now);
         if (i % TELL_EVERY == TELL_EVERY - 1 && (rc = b->a.watch->progress(b->a.watch->ctx, 0, 0)) < 0)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "object/entry.h"
@@ -40,6 +41,7 @@ struct put_item {
     int code;             /* the outcome: 0 or ERR_* */
     char *message;        /* of a failure; owned */
     bool keep_intent;     /* it failed, and may have left something for the next scan to look after */
+    bool stands, known;   /* by put_ahead: it is in place; and st is right */
     uint64_t intent;      /* in the journal, of all kinds but PUT_OUTCOME */
     struct parent *parent; /* holds a reference; NULL where nothing is to be done */
     char *path;           /* owned */
@@ -53,6 +55,7 @@ struct put_item {
     uint64_t size;
     struct digest digest;
     struct stamp mtime;
+    struct stat st;
 };
 
 struct put_batch_args {
@@ -61,6 +64,7 @@ struct put_batch_args {
     struct journal *journal;
     struct trash *trash;
     enum store_fsync fsync;
+    unsigned threads;                /* 0: as many as there are cores */
     const struct store_watch *watch;
     bool cross;                      /* the store goes on where other file systems are mounted */
     int64_t verified;                /* what is recorded of files that are put in place */

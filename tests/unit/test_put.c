@@ -1402,6 +1402,45 @@ static void many(void **state)
 
 /* ---- giving ---- */
 
+/* Put in place by several threads: what came to stand there since the scan stays, and only that fails. */
+static void many_at_a_time(void **state)
+{
+    enum { N = 2000, EACH = 37 };
+    struct world w;
+    struct heard s, t;
+    char path[64];
+    (void)state;
+    world_new(&w);
+    for (int i = 0; i < N; i++) {
+        snprintf(path, sizeof path, "f%05d", i);
+        make_file(w.src, path, path, 0644, OLD);
+    }
+    open_store(&s, w.src, NULL);
+    struct store_options o = options_for(&t, w.dst);
+    o.threads = 3;
+    open_with(&t, &o, NULL);
+    for (int i = 0; i < N; i += EACH) {
+        snprintf(path, sizeof path, "f%05d", i);
+        make_file(w.dst, path, "mine", 0600, OLD);
+    }
+    copy_all(&s, &t);
+    for (int i = 0; i < 64; i++)
+        assert_int_equal(t.code[i], i % EACH == 0 ? ERR_CHANGED : 0);
+    commit(&t);
+    shut(&t);
+    for (int i = 0; i < N; i++) {
+        snprintf(path, sizeof path, "f%05d", i);
+        assert_text(w.dst, path, i % EACH == 0 ? "mine" : path);
+    }
+    struct store_scan out;
+    open_store(&t, w.dst, &out);
+    assert_int_equal(out.totals.objects, N);
+    assert_int_equal(out.hashed, (N + EACH - 1) / EACH); /* what was put is known */
+    shut(&t);
+    shut(&s);
+    world_end(&w);
+}
+
 static void gives_small_files(void **state)
 {
     struct world w;
@@ -1429,6 +1468,30 @@ static void gives_small_files(void **state)
     assert_int_equal(unlink(at(p, w.src, "d/b")), 0);
     assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
     assert_int_equal(symlink("empty", p), 0);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
+    shut(&f);
+    world_end(&w);
+}
+
+/* What a scan kept is what it saw, whatever became of the file. */
+static void recalls_small_files(void **state)
+{
+    struct world w;
+    struct heard f;
+    struct err e = {0};
+    struct entry want;
+    char buf[16], p[5000];
+    (void)state;
+    world_new(&w);
+    fill(w.src);
+    struct store_options o = options_for(&f, w.src);
+    o.recall = true;
+    open_with(&f, &o, NULL);
+    assert_true(entry_at(&f, "d/b", &want));
+    assert_int_equal(unlink(at(p, w.src, "d/b")), 0);
+    assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), 0);
+    assert_memory_equal(buf, "beta", 4);
+    want.digest.b[0] ^= 1;
     assert_int_equal(f.s->ops->read_file(f.s, &want, buf, &e), ERR_CHANGED);
     shut(&f);
     world_end(&w);
@@ -1710,6 +1773,8 @@ int main(void)
         cmocka_unit_test(too_large),
         cmocka_unit_test(cannot_write),
         cmocka_unit_test(many),
+        cmocka_unit_test(many_at_a_time),
+        cmocka_unit_test(recalls_small_files),
         cmocka_unit_test(looked_before),
         cmocka_unit_test(looked_in_vain),
         cmocka_unit_test(looked_as_another),
