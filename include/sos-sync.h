@@ -113,14 +113,39 @@ struct sos_summary {
 
 enum sos_member_state { SOS_MEMBER_OK, SOS_MEMBER_NEW, SOS_MEMBER_IN_USE, SOS_MEMBER_UNREACHABLE };
 
+/*
+ * Copies of objects, as recorded. Copies of a member that cannot be reached are taken to be there for as long as the policy
+ * says; in a group without one nothing is recorded of them, and they are not.
+ */
+struct sos_copies {
+    uint64_t wanted;    /* that should be there: of the original and its replicas */
+    uint64_t there;     /* of these; of a group's, none counts that is on a member which may not have it */
+    uint64_t surplus;   /* copies that are there and are not wanted where they are */
+    uint64_t blocked_originals; /* originals on members that are blocked for them */
+};
+
 /* What a member's store has recorded. */
 struct sos_member {
     const char *group, *member;
-    enum sos_member_state state; /* NEW: it has not been in a run yet. The rest is zero unless OK, but for free_bytes, also of NEW */
+    enum sos_member_state state; /* NEW: it has not been in a run yet. Up to last_run all is zero unless OK, but for free_bytes, also of NEW */
     uint64_t objects, bytes, free_bytes; /* free_bytes 0: not known */
     uint64_t damaged;   /* objects */
     int64_t verified;   /* the oldest verification of any content, seconds since 1970; 0: never, or no objects */
     int64_t last_run;   /* seconds since 1970; 0: not known */
+    struct sos_copies copies; /* on this member: wanted there, and so on */
+};
+
+/* The same of a group. */
+struct sos_standing {
+    const char *group;
+    unsigned members, unreachable; /* unreachable: also those that are in use or were refused */
+    uint64_t objects, bytes; /* of all members, each once */
+    struct sos_copies copies;
+    uint64_t under_replicated; /* objects with fewer good copies than asked for */
+    uint64_t over_replicated;  /* objects with surplus copies */
+    uint64_t damaged;   /* copies */
+    int64_t verified;   /* as in struct sos_member: the oldest of those that can be reached */
+    int64_t last_run;   /* the latest */
 };
 
 /* Why an object is where it is, and where it should be. Strings are valid only during the call. */
@@ -149,6 +174,7 @@ struct sos_callbacks {
     void (*summary)(void *ctx, const struct sos_summary *s);   /* the last call for a group */
     bool (*interrupted)(void *ctx); /* asked often; true: end in order, as soon as possible */
     void (*member)(void *ctx, const struct sos_member *m);   /* of sos_status_of: in the group's order */
+    void (*standing)(void *ctx, const struct sos_standing *s); /* of sos_status_of: the last call for a group */
     void (*explain)(void *ctx, const struct sos_explanation *x); /* of options.explain; not called where there is no such object */
 };
 
@@ -245,8 +271,9 @@ enum sos_status sos_sync(const struct sos_groups *g, size_t group, const struct 
                          const struct sos_callbacks *callbacks);
 
 /*
- * Asks the members what they have recorded, scans nothing, writes nothing. SOS_PARTIAL: one cannot be reached or has
- * damaged objects; SOS_LOCKED: one is in use.
+ * Asks the members what they have recorded, and compares it with what the policy asks for; scans nothing, writes nothing.
+ * SOS_PARTIAL: one cannot be reached or has damaged objects; SOS_LOCKED: one is in use; SOS_COPIES: objects are under- or
+ * over-replicated.
  */
 enum sos_status sos_status_of(const struct sos_groups *g, size_t group, const struct sos_options *options,
                               const struct sos_callbacks *callbacks);

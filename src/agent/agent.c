@@ -288,6 +288,8 @@ static int do_scan(struct agent *a, struct frame *f, struct err *e)
     int rc = message_get_scan(f, &m, e);
     if (rc < 0)
         return rc;
+    if (a->stated)
+        return err_set(e, ERR_PROTO, "SCAN after STATUS");
     a->group = mem_strndup(m.group, m.group_len);
     struct store_scan scan = {0};
     a->may_look = false;
@@ -313,11 +315,17 @@ static int do_status(struct agent *a, struct frame *f, struct err *e)
 {
     struct store_status status;
     int rc = message_get_empty(f, e);
-    if (rc == 0)
-        rc = a->store->ops->status(a->store, &status, e);
-    if (rc == 0)
-        message_put_stated(&a->out, &status);
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (a->scanned || a->stated)
+        return err_set(e, ERR_PROTO, "STATUS where a manifest is there already");
+    a->may_look = false;
+    rc = a->store->ops->status(a->store, &status, e);
+    if (rc < 0)
+        return rc;
+    a->stated = status.recorded;
+    message_put_stated(&a->out, &status);
+    return 0;
 }
 
 static int do_have(struct agent *a, struct frame *f, struct err *e)
@@ -546,12 +554,12 @@ static int do_bye(struct agent *a, struct frame *f, struct err *e)
 /* needs: what must have happened before. writes: never in a dry run. */
 static const struct {
     uint8_t type;
-    enum { NEEDS_NOTHING, NEEDS_OPEN, NEEDS_SCAN } needs;
+    enum { NEEDS_NOTHING, NEEDS_OPEN, NEEDS_MANIFEST, NEEDS_SCAN } needs;
     bool writes;
     int (*run)(struct agent *a, struct frame *f, struct err *e);
 } commands[] = {
     {MSG_OPEN, NEEDS_NOTHING, false, do_open},   {MSG_SCAN, NEEDS_OPEN, false, do_scan},
-    {MSG_LIST, NEEDS_SCAN, false, do_list},      {MSG_HAVE, NEEDS_SCAN, false, do_have},
+    {MSG_LIST, NEEDS_MANIFEST, false, do_list},  {MSG_HAVE, NEEDS_SCAN, false, do_have},
     {MSG_LEND, NEEDS_OPEN, false, do_lend},      {MSG_APPLY, NEEDS_SCAN, true, do_apply},
     {MSG_FLUSH, NEEDS_SCAN, true, do_flush},     {MSG_COMMIT, NEEDS_SCAN, true, do_commit},
     {MSG_TRASH_LIST, NEEDS_OPEN, false, trashing_list},
@@ -562,13 +570,18 @@ static const struct {
     {MSG_BYE, NEEDS_NOTHING, false, do_bye},
 };
 
+static bool in_turn(const struct agent *a, unsigned needs)
+{
+    return needs == NEEDS_NOTHING || (a->store && (needs == NEEDS_OPEN || a->scanned || (needs == NEEDS_MANIFEST && a->stated)));
+}
+
 static int run_command(struct agent *a, struct command *c, struct err *e)
 {
     struct frame f = {c->type, c->channel, rd_of(c->body, c->len)};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (commands[i].type != c->type)
             continue;
-        if ((commands[i].needs >= NEEDS_OPEN && !a->store) || (commands[i].needs == NEEDS_SCAN && !a->scanned))
+        if (!in_turn(a, commands[i].needs))
             return err_set(e, ERR_PROTO, "%s out of turn", message_name(c->type));
         if (commands[i].writes && a->dry_run)
             return err_set(e, ERR_PROTO, "%s in a dry run", message_name(c->type));

@@ -36,6 +36,7 @@ struct agent {
     struct uuid id;            /* that the store has, or will most likely be given */
     bool may_look;             /* while nothing else is to be done: not done yet */
     bool looking, dry_run, scanned, bye;
+    bool stated;               /* what is recorded stands in for a scan */
     struct err lost;           /* code 0; or why there is no going on, found out while content was waited for */
     struct command *first, **last;
     size_t queued, wanted;     /* bytes of commands, and of objects in bundles, that wait */

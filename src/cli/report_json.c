@@ -378,6 +378,14 @@ static void put_time(json_t *line, const char *key, int64_t sec)
     put(line, key, sec ? json_integer(sec) : json_null());
 }
 
+static void put_copies(json_t *line, const struct sos_copies *c)
+{
+    put_u64(line, "copies_wanted", c->wanted);
+    put_u64(line, "copies_there", c->there);
+    put_u64(line, "copies_surplus", c->surplus);
+    put_u64(line, "blocked_originals", c->blocked_originals);
+}
+
 static void json_member(struct reporter *r, const struct sos_member *m)
 {
     static const char *const state[] = {
@@ -396,6 +404,24 @@ static void json_member(struct reporter *r, const struct sos_member *m)
         put_time(line, "verified", m->verified);
         put_time(line, "last_run", m->last_run);
     }
+    put_copies(line, &m->copies);
+    end(r, line);
+}
+
+static void json_standing(struct reporter *r, const struct sos_standing *s)
+{
+    json_t *line = begin("status");
+    put_name(r, line, "group", s->group);
+    put_u64(line, "members", s->members);
+    put_u64(line, "unreachable", s->unreachable);
+    put_u64(line, "objects", s->objects);
+    put_u64(line, "bytes", s->bytes);
+    put_copies(line, &s->copies);
+    put_u64(line, "under_replicated", s->under_replicated);
+    put_u64(line, "over_replicated", s->over_replicated);
+    put_u64(line, "damaged", s->damaged);
+    put_time(line, "verified", s->verified);
+    put_time(line, "last_run", s->last_run);
     end(r, line);
 }
 
@@ -404,6 +430,7 @@ void report_json_init(struct reporter *r, struct output *out, const struct optio
     static const struct reporter_ops ops = {
         json_begin, json_action, json_trouble, json_summary, json_object_line, json_policy,
         json_trash, json_restored, json_emptied, json_explain, json_member,
+        json_standing,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options};
 }

@@ -503,6 +503,22 @@ static void put_day(struct output *out, const char *what, const char *never, int
     output_printf(out, "%s%.*s", what, (int)strcspn(when, "."), when);
 }
 
+/* Of those wanted, how many are there? Nothing is said of what there is none of. */
+static void put_copies(struct output *out, const struct sos_copies *c, const char *where)
+{
+    output_printf(out, ", copies %" PRIu64 "/%" PRIu64, c->there, c->wanted);
+    if (c->surplus)
+        output_printf(out, " and %" PRIu64 " not wanted", c->surplus);
+    if (c->blocked_originals)
+        output_printf(out, ", %" PRIu64 " original%s %s", c->blocked_originals, plural(c->blocked_originals), where);
+}
+
+static void put_dates(struct output *out, int64_t verified, int64_t last_run)
+{
+    put_day(out, ", all verified since ", ", not all verified", verified);
+    put_day(out, ", last run ", "", last_run);
+}
+
 static void text_member(struct reporter *r, const struct sos_member *m)
 {
     struct output *out = r->out;
@@ -521,11 +537,35 @@ static void text_member(struct reporter *r, const struct sos_member *m)
         output_printf(out, ": %" PRIu64 " object%s, %s", m->objects, plural(m->objects),
                       num_bytes(size, sizeof size, m->bytes));
         output_printf(out, ", %s free", m->free_bytes ? num_bytes(size, sizeof size, m->free_bytes) : "unknown");
+    }
+    if (m->state == SOS_MEMBER_OK || m->copies.wanted + m->copies.surplus > 0)
+        put_copies(out, &m->copies, "though it is blocked");
+    if (m->state == SOS_MEMBER_OK) {
         if (m->damaged)
             output_printf(out, ", %" PRIu64 " damaged", m->damaged);
-        put_day(out, ", all verified since ", ", not all verified", m->verified);
-        put_day(out, ", last run ", "", m->last_run);
+        put_dates(out, m->verified, m->last_run);
     }
+    output_line(out);
+}
+
+static void text_standing(struct reporter *r, const struct sos_standing *s)
+{
+    struct output *out = r->out;
+    char size[32];
+    output_str(out, "group ");
+    output_name(out, s->group);
+    output_printf(out, ": %u member%s", s->members, plural(s->members));
+    if (s->unreachable)
+        output_printf(out, " (%u unreachable)", s->unreachable);
+    output_printf(out, ", %" PRIu64 " object%s, %s", s->objects, plural(s->objects), num_bytes(size, sizeof size, s->bytes));
+    put_copies(out, &s->copies, s->copies.blocked_originals == 1 ? "on a blocked member" : "on blocked members");
+    if (s->under_replicated)
+        output_printf(out, ", %" PRIu64 " with too few copies", s->under_replicated);
+    if (s->over_replicated)
+        output_printf(out, ", %" PRIu64 " with copies not wanted", s->over_replicated);
+    if (s->damaged)
+        output_printf(out, ", %" PRIu64 " damaged", s->damaged);
+    put_dates(out, s->verified, s->last_run);
     output_line(out);
 }
 
@@ -534,6 +574,7 @@ void report_text_init(struct reporter *r, struct output *out, const struct optio
     static const struct reporter_ops ops = {
         text_begin, text_action, text_trouble, text_summary, text_object, text_policy,
         text_trash, text_restored, text_emptied, text_explain, text_member,
+        text_standing,
     };
     *r = (struct reporter){.ops = &ops, .out = out, .options = options, .color = color};
 }

@@ -40,6 +40,7 @@ struct reporter_ops {
     void (*emptied)(struct reporter *r, const char *group, const char *member, uint64_t items, uint64_t bytes);
     void (*explain)(struct reporter *r, const struct sos_explanation *x);
     void (*member)(struct reporter *r, const struct sos_member *m);   /* what one of a group's stores has recorded */
+    void (*standing)(struct reporter *r, const struct sos_standing *s); /* and all of them together */
 };
 
 #define REPORTER_ECHOES 8u

@@ -95,9 +95,11 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     uint64_t away = g->world.away;
     out->policy = policy_of(g->policy, v->winner.path, v->winner.path_len, v->winner.first_seen);
     out->before = to_group(g, have) | silent | believed(g, &v->winner.holders);
+    out->outdated = to_group(g, have & ~v->holders);
+    out->damaged = to_group(g, damaged);
     struct place_object o = {
         .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size, .holders = out->before,
-        .damaged = to_group(g, damaged), .origin = member_of(g, &v->winner.origin), .policy = out->policy,
+        .damaged = out->damaged, .origin = member_of(g, &v->winner.origin), .policy = out->policy,
     };
     g->world.away |= silent;
     place_object(&g->world, &o, &out->place);

@@ -22,6 +22,8 @@ struct allotment {
     const struct policy_object *policy;
     struct place_result place;        /* as all that is not said otherwise, numbered as in the group */
     uint64_t before, after;           /* who has it, and who will */
+    uint64_t outdated;                /* of before: who has an older version, or one that lost */
+    uint64_t damaged;                 /* who has only a damaged copy, or a directory in its place */
     uint64_t wanted, drop, keep;      /* numbered as in the plan: who is to get it or to stay up to date; who is to give it
                                          up, when all of keep are known to hold it */
 };

@@ -137,6 +137,8 @@ static int next_entry(void *ctx, const struct entry **entry, struct err *e)
     struct peer *p = ctx;
     if (!peer_lives(p))
         return err_set(e, ERR_PROTO, "its agent is gone");
+    if (p->run->states && !p->stated.recorded)
+        return MERGE_END;
     if (!p->listing)
         return MERGE_WAIT;
     if (p->difference && !p->diff)
@@ -171,7 +173,7 @@ static void send_asks(struct peer *p)
 static void ask(void *ctx, const struct plan_step *s)
 {
     struct run *r = ctx;
-    for (unsigned i = 0; i < s->targets; i++) {
+    for (unsigned i = 0; i < s->targets && !r->states; i++) {
         struct peer *p = r->part[s->target[i].member];
         bool empty = p->scanned.totals.objects == 0 && p->scanned.partials == 0;
         if (!plan_asks(s, &s->target[i]) || empty || !(p->caps & STORE_CAN_ADOPT))
@@ -244,6 +246,9 @@ static void open_cache(struct peer *p)
 static void start_listing(struct peer *p)
 {
     compare_free(p);
+    p->listed = p->run->states && !p->stated.recorded;
+    if (p->listed)
+        return; /* it has nothing to list */
     open_cache(p);
     struct message_list m = look_into_cache(p);
     p->named = m.named;
@@ -252,7 +257,6 @@ static void start_listing(struct peer *p)
     p->ask = mem_alloc(MSG_HAVE_MAX * sizeof *p->ask);
     p->ask_n = 0;
     p->asked = p->answered = 0;
-    p->listed = false;
     if (p->list_granted == 0)
         grant(p, p->remote ? MSG_WINDOW_FAR / 2 : MSG_WINDOW); /* else an earlier try's credit is still good */
     message_put_list(&p->out, &m);
@@ -345,7 +349,7 @@ static struct judge *new_judge(struct run *r)
     struct judge_args a = {
         .plan = r->plan, .members = r->parts, .only_damaged = damage_scrubs(r), .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
         .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
-        .group = r->allot, .allotted = placing_take,
+        .group = r->allot, .allotted = r->states ? status_take : placing_take,
         .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
         .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
     };
@@ -449,6 +453,8 @@ static void new_plan(struct run *r)
     free(r->allot);
     r->allot = placing_asked(r) && r->parts ? placing_new(r) : NULL;
     r->placed = (struct placed){0};
+    if (r->states)
+        status_begin(r);
 }
 
 /* A plan of what all have now; members that fall away meanwhile are left out. */
@@ -501,6 +507,15 @@ int compare_run(struct run *r, struct err *e)
         tell_not_found(r);
     if (rc == 0)
         rc = limit_deletions(r, e);
+    for (unsigned i = 0; i < r->parts; i++)
+        compare_free(r->part[i]);
+    return rc;
+}
+
+int compare_recorded(struct run *r, struct err *e)
+{
+    r->phase = SOS_PHASE_COMPARE;
+    int rc = make_plan(r, e);
     for (unsigned i = 0; i < r->parts; i++)
         compare_free(r->part[i]);
     return rc;

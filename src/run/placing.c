@@ -13,7 +13,7 @@
 
 bool placing_asked(const struct run *r)
 {
-    return r->policy && (!group_policy_plain(r->policy) || r->options->explain) && !r->options->removes;
+    return r->policy && (!group_policy_plain(r->policy) || r->options->explain || r->states) && !r->options->removes;
 }
 
 /* What the others remember of a member that is away. */

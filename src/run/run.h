@@ -163,6 +163,7 @@ struct run {
         uint64_t under, waiting, blocked;
         char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
     } placed;
+    struct tally *tally;       /* of what is recorded, while a status is made; else NULL */
     bool explained;            /* options->explain was found */
     bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */
@@ -260,6 +261,7 @@ char *guard_where_for(const struct peer *p, const struct peer *q);
 /* ---- compare.c ---- */
 
 int compare_run(struct run *r, struct err *e);
+int compare_recorded(struct run *r, struct err *e); /* what a run would make of what is recorded; it is for status_take alone */
 int compare_listing(struct peer *p, bool difference, struct err *e);
 /* A block, or a piece of a difference; takes a copy. */
 int compare_block(struct peer *p, bool difference, const void *data, size_t n, struct err *e);
@@ -279,7 +281,8 @@ void limit_free(struct limit *l);
 
 /* ---- placing.c: policies ---- */
 
-bool placing_asked(const struct run *r); /* is not every member to hold every object? */
+/* Is it of interest who is to hold what: is not every member to hold every object, or does somebody want to know? */
+bool placing_asked(const struct run *r);
 struct allot_group *placing_new(struct run *r); /* for the members that take part now; the caller frees */
 void placing_take(void *ctx, const struct verdict *v, const struct allotment *a); /* counts; ctx: the run */
 void placing_tell(struct run *r);
@@ -331,6 +334,8 @@ int blobs_check(const struct group *g, const struct policy_settings *s, struct e
 /* ---- status.c ---- */
 
 int status_ask(struct run *r, struct err *e); /* in place of all that follows the opening */
+void status_begin(struct run *r);             /* an attempt to compare begins */
+void status_take(void *ctx, const struct verdict *v, const struct allotment *a); /* counts; ctx: the run */
 int status_stated(struct peer *p, struct frame *f, struct err *e);
 
 /* ---- report.c ---- */

@@ -220,7 +220,7 @@ int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *
     struct manifest_head head;
     const struct entry *at;
     *out = (struct store_status){0};
-    int fd = open_manifest(k), rc;
+    int fd = k->manifest = open_manifest(k), rc;
     if (fd < 0)
         return 0;
     out->recorded = true;
@@ -238,7 +238,6 @@ int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *
         }
     }
     manifest_reader_free(r);
-    close(fd);
     return rc;
 }
 

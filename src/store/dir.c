@@ -582,9 +582,8 @@ static int dir_status(struct store *s, struct store_status *out, struct err *e)
     out->recorded = true;
     if (!state_read_last(&d->state, &out->last_run))
         out->last_run = 0;
-    int rc = survey(fd, out, e);
-    close(fd);
-    return rc;
+    d->manifest = fd;
+    return survey(fd, out, e);
 }
 
 static int dir_manifest(struct store *s)

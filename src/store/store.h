@@ -213,7 +213,7 @@ struct store_ops {
      */
     int (*scan)(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e);
 
-    /* Instead of a scan: what is recorded. Reads only. */
+    /* Instead of a scan, once: what is recorded, which is the manifest from then on. Reads only. */
     int (*status)(struct store *s, struct store_status *out, struct err *e);
 
     /* The scan's manifest, after commit the one that is recorded, for any number of readers: a descriptor that stays the store's. */

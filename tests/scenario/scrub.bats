@@ -202,8 +202,8 @@ heal dir/one a" ]
     by_script
     settled a "far:$PWD/b"
     before=$(snapshot a b)
-    exits 0 status --json a "far:$PWD/b" c
-    [ "$(jq -r '.state' <<<"$output" | tr '\n' ' ')" = "ok ok new " ]
+    exits 4 status --json a "far:$PWD/b" c
+    [ "$(jq -r 'select(.event == "member").state' <<<"$output" | tr '\n' ' ')" = "ok ok new " ]
     [ "$(jq -r 'select(.state == "ok") | "\(.objects) \(.bytes) \(.damaged)"' <<<"$output" | sort -u)" = "3 33 0" ]
     now=$(date +%s)
     for time in $(jq 'select(.state == "ok") | .verified, .last_run' <<<"$output"); do
@@ -211,7 +211,7 @@ heal dir/one a" ]
     done
     [ "$(snapshot a b)" = "$before" ]
     exits 0 status a "far:$PWD/b"
-    [[ $output == *"3 objects, 33 B, "*" free, all verified since 20"* ]]
+    [[ $output == *"3 objects, 33 B, "*" free, copies 3/3, all verified since 20"* ]]
 }
 
 @test "status: damage, a store in use, and one that is gone" {
@@ -219,7 +219,7 @@ heal dir/one a" ]
     rot b/two
     exits 3 scrub --no-heal a b
     exits 3 status --json a b
-    [ "$(jq -r .damaged <<<"$output" | tr '\n' ' ')" = "0 1 " ]
+    [ "$(jq -r .damaged <<<"$output" | tr '\n' ' ')" = "0 1 1 " ]
     exec 9<a
     flock 9
     exits 5 status --json a b

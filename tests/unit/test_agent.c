@@ -684,6 +684,77 @@ static void what_is_had(void **state)
     free(path);
 }
 
+/* ---- what is recorded ---- */
+
+static struct store_status stated(struct session *s)
+{
+    struct store_status status;
+    struct err e;
+    wire_out_frame(&s->out, MSG_STATUS, 0, NULL, 0);
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_STATED);
+    assert_int_equal(message_get_stated(&f, &status, &e), 0);
+    return status;
+}
+
+/* What is recorded can be listed without a scan, also when something else is there by now. */
+static void status_in_place_of_a_scan(void **state)
+{
+    struct session *s = *state;
+    open_store(s, 0);
+    scan_store(s);
+    hang_up(s);
+    make_file(s->root, "later", "new");
+    assert_int_equal(serve(s), 0);
+    open_store(s, OPEN_DRY_RUN);
+    struct store_status status = stated(s);
+    assert_true(status.recorded);
+    assert_int_equal(status.totals.objects, 1);
+    list(s, &(struct message_list){0});
+    listing_is(s, false);
+    struct frame f = next(s);
+    assert_int_equal(f.type, MSG_BLOCK);
+    assert_non_null(memmem(f.body.p, rd_left(&f.body), "inside", 6));
+    assert_null(memmem(f.body.p, rd_left(&f.body), "later", 5));
+    struct message_list all = list_ends(s);
+    list(s, &all);
+    listing_is(s, true);
+    list_ends(s);
+    message_put_have(&s->out, &all.shared, 1); /* but only a scan's can be built on */
+    refused(s);
+}
+
+static void status_of_a_new_store(void **state)
+{
+    struct session *s = *state;
+    open_store(s, OPEN_DRY_RUN | OPEN_LOOK);
+    assert_false(stated(s).recorded);
+    list(s, &(struct message_list){0});
+    refused(s);
+    assert_false(exists(s->root, ".sos-sync"));
+}
+
+static void status_beside_a_scan(void **state)
+{
+    struct session *s = *state;
+    struct message_scan m = {.id = {{5, 7}}, .group = "g", .group_len = 1};
+    open_store(s, 0);
+    scan_store(s);
+    wire_out_frame(&s->out, MSG_STATUS, 0, NULL, 0);
+    refused(s);
+    for (int i = 0; i < 2; i++) {
+        hang_up(s);
+        assert_int_equal(serve(s), 0);
+        open_store(s, 0);
+        assert_true(stated(s).recorded);
+        if (i == 0)
+            message_put_scan(&s->out, &m);
+        else
+            wire_out_frame(&s->out, MSG_STATUS, 0, NULL, 0);
+        refused(s);
+    }
+}
+
 /* ---- the trash ---- */
 
 static void trash_before_open(void **state)
@@ -735,6 +806,7 @@ int main(void)
         TEST(a_target_unpacks), TEST(a_target_refuses_bad_pieces), TEST(an_empty_compressed_piece),
         TEST(the_coordinator_goes_away), TEST(trash_before_open), TEST(trash_in_a_dry_run),
         TEST(trash_without_a_scan), TEST(what_is_had),
+        TEST(status_in_place_of_a_scan), TEST(status_of_a_new_store), TEST(status_beside_a_scan),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }

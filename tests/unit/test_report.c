@@ -569,6 +569,83 @@ static void text_objects(void **state)
     gone(f);
 }
 
+/* ---- status ---- */
+
+static const struct sos_member a_member = {
+    .group = "2", .member = "node1", .state = SOS_MEMBER_OK, .objects = 10, .bytes = 2048, .free_bytes = 3072, .damaged = 1,
+    .verified = 981173106, .last_run = 981173107, .copies = {12, 9, 1, 2},
+};
+static const struct sos_standing a_standing = {
+    .group = "2", .members = 3, .unreachable = 1, .objects = 20, .bytes = 4096, .copies = {60, 50, 4, 1},
+    .under_replicated = 5, .over_replicated = 3, .damaged = 1, .verified = 981173106, .last_run = 981173107,
+};
+
+static json_t *told(struct fixture *f, const struct sos_member *m, const struct sos_standing *s)
+{
+    if (m)
+        f->report.ops->member(&f->report, m);
+    if (s)
+        f->report.ops->standing(&f->report, s);
+    char *text = taken(f);
+    json_t *line = parsed(text);
+    free(text);
+    return line;
+}
+
+static void json_status(void **state)
+{
+    (void)state;
+    static const char *const of_member[] = {
+        "event", "group", "member", "state", "objects", "bytes", "free", "damaged", "verified", "last_run", "copies_wanted",
+        "copies_there", "copies_surplus", "blocked_originals"};
+    static const char *const of_away[] = {
+        "event", "group", "member", "state", "copies_wanted", "copies_there", "copies_surplus", "blocked_originals"};
+    static const char *const of_group[] = {
+        "event", "group", "members", "unreachable", "objects", "bytes", "copies_wanted", "copies_there", "copies_surplus",
+        "blocked_originals", "under_replicated", "over_replicated", "damaged", "verified", "last_run"};
+    struct fixture *f = made(true);
+    struct sos_member away = {.group = "2", .member = "node2", .state = SOS_MEMBER_UNREACHABLE, .copies = {4, 4, 0, 0}};
+    json_t *line = told(f, &a_member, NULL);
+    has_keys(line, of_member, sizeof of_member / sizeof of_member[0]);
+    assert_int_equal(json_integer_value(json_object_get(line, "copies_there")), 9);
+    json_decref(line);
+    line = told(f, &away, NULL);
+    has_keys(line, of_away, sizeof of_away / sizeof of_away[0]);
+    json_decref(line);
+    line = told(f, NULL, &a_standing);
+    has_keys(line, of_group, sizeof of_group / sizeof of_group[0]);
+    assert_string_equal(text_at(line, "event"), "status");
+    assert_int_equal(json_integer_value(json_object_get(line, "copies_wanted")), 60);
+    assert_int_equal(json_integer_value(json_object_get(line, "over_replicated")), 3);
+    json_decref(line);
+    gone(f);
+}
+
+static void text_status(void **state)
+{
+    (void)state;
+    struct fixture *f = made(false);
+    struct sos_member away = {.group = "2", .member = "node2", .state = SOS_MEMBER_UNREACHABLE, .copies = {4, 4, 0, 0}};
+    struct sos_member fresh = {.group = "2", .member = HOSTILE, .state = SOS_MEMBER_NEW};
+    f->report.ops->member(&f->report, &a_member);
+    f->report.ops->member(&f->report, &away);
+    f->report.ops->member(&f->report, &fresh);
+    f->report.ops->standing(&f->report, &a_standing);
+    f->report.ops->standing(&f->report, &(struct sos_standing){.group = "3", .members = 1});
+    char *text = taken(f);
+    assert_string_equal(text,
+        "group 2: node1: 10 objects, 2.0 KiB, 3.0 KiB free, copies 9/12 and 1 not wanted, 2 originals though it is blocked, 1 damaged, "
+        "all verified since 2001-02-03T04:05:06, last run 2001-02-03T04:05:07\n"
+        "group 2: node2: unreachable, copies 4/4\n"
+        "group 2: " HOSTILE_SHOWN ": has not been in a run yet\n"
+        "group 2: 3 members (1 unreachable), 20 objects, 4.0 KiB, copies 50/60 and 4 not wanted, 1 original on a blocked member, "
+        "5 with too few copies, 3 with copies not wanted, 1 damaged, "
+        "all verified since 2001-02-03T04:05:06, last run 2001-02-03T04:05:07\n"
+        "group 3: 1 member, 0 objects, 0 B, copies 0/0, not all verified\n");
+    free(text);
+    gone(f);
+}
+
 static void text_times(void **state)
 {
     (void)state;
@@ -647,6 +724,8 @@ int main(void)
         cmocka_unit_test(text_stats),
         cmocka_unit_test(text_trouble),
         cmocka_unit_test(text_objects),
+        cmocka_unit_test(json_status),
+        cmocka_unit_test(text_status),
         cmocka_unit_test(text_times),
         cmocka_unit_test(output_remembers_a_failure),
         cmocka_unit_test(output_of_any_length),
