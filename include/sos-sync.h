@@ -152,16 +152,21 @@ struct sos_standing {
 struct sos_explained_member {
     const char *name;
     bool has, should; /* hold it */
+    bool outdated;    /* it has it, but not in the latest version */
+    bool damaged;     /* it has only a damaged copy, which does not count, or a directory in its place */
     const char *why;
 };
 
 struct sos_explanation {
     const char *group, *path;
+    const char *missing;   /* why there is nothing to explain, in words: then the rest is zero; NULL: there is */
     bool allowed;
     bool all;              /* replicas: every member that is not blocked */
     unsigned replicas;     /* as the policy says; wanted beside the original */
+    const char *const *preferred, *const *blocked; /* members: in the order listed, without those blocked; in the group's order */
+    size_t preferreds, blockeds;
     const char *source[4]; /* what set replication, replicas, preferred, blocked: "FILE:LINE, in the section of line N"; NULL: nothing, it is the default */
-    unsigned copies, wanted; /* that are there, and that should be */
+    unsigned copies, wanted; /* good ones that are there, and that should be, the original among them */
     const struct sos_explained_member *member; /* in the group's order */
     size_t members;
 };
@@ -175,7 +180,7 @@ struct sos_callbacks {
     bool (*interrupted)(void *ctx); /* asked often; true: end in order, as soon as possible */
     void (*member)(void *ctx, const struct sos_member *m);   /* of sos_status_of: in the group's order */
     void (*standing)(void *ctx, const struct sos_standing *s); /* of sos_status_of: the last call for a group */
-    void (*explain)(void *ctx, const struct sos_explanation *x); /* of options.explain; not called where there is no such object */
+    void (*explain)(void *ctx, const struct sos_explanation *x); /* of options.explain: once, if the comparison succeeds */
 };
 
 /* ---- a run ---- */

@@ -17,6 +17,7 @@ struct cmd {
 };
 
 enum sos_status cmd_sync(struct cmd *c);
+enum sos_status cmd_explain(struct cmd *c); /* cmd_sync with --explain */
 enum sos_status cmd_replicate(struct cmd *c);
 enum sos_status cmd_scrub(struct cmd *c);
 enum sos_status cmd_status(struct cmd *c);
@@ -43,6 +44,9 @@ void cmd_sync_begin(struct cmd *c, const struct sos_groups *g, size_t group); /*
 enum sos_status cmd_each_group(struct cmd *c, const struct sos_options *options,
                                enum sos_status (*one)(struct cmd *c, const struct sos_groups *g, size_t group,
                                                       const struct sos_options *options));
+
+/* The path of an object as manifests have it, from what a person wrote; the caller frees it. NULL with error. */
+char *cmd_object(const char *text, struct sos_error *error);
 
 /* Has a signal asked for an orderly end? From then on the next one kills as usual, for who will not wait. */
 bool cmd_interrupted(void);

@@ -1,27 +1,8 @@
 #include "cli/cmd.h"
 
 #include "base/mem.h"
-#include "base/path.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* As manifests have it. NULL with error. */
-static char *object_path(const char *operand, struct sos_error *error)
-{
-    struct err e;
-    while (strncmp(operand, "./", 2) == 0)
-        operand += 2;
-    size_t n = strlen(operand);
-    while (n > 1 && operand[n - 1] == '/')
-        n--;
-    if (path_check(operand, n, &e) == 0)
-        return mem_strndup(operand, n);
-    snprintf(error->message, sizeof error->message, "%s: is no object: a path below the roots of the members, such as dir/name",
-             operand);
-    return NULL;
-}
 
 /* An object of that name may be in each group. */
 static bool one_group(struct cmd *c, const bool *picked, const struct sos_groups *g, size_t *group)
@@ -64,7 +45,7 @@ enum sos_status cmd_rm(struct cmd *c)
     struct sos_error error;
     char **path = mem_zalloc((o->operands + 1) * sizeof *path);
     size_t n = 0;
-    while (n < o->operands && (path[n] = object_path(o->operand[n], &error)))
+    while (n < o->operands && (path[n] = cmd_object(o->operand[n], &error)))
         n++;
     enum sos_status status = SOS_USAGE;
     if (n < o->operands)

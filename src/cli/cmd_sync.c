@@ -91,8 +91,7 @@ static void on_summary(void *ctx, const struct sos_summary *s)
 {
     struct cmd *c = ctx;
     progress_clear(c->progress);
-    if (!c->options->explain)
-        c->report->ops->summary(c->report, s);
+    c->report->ops->summary(c->report, s);
 }
 
 static bool on_interrupted(void *ctx)
@@ -101,17 +100,10 @@ static bool on_interrupted(void *ctx)
     return cmd_interrupted();
 }
 
-static void on_explain(void *ctx, const struct sos_explanation *x)
-{
-    struct cmd *c = ctx;
-    c->report->ops->explain(c->report, x);
-}
-
 struct sos_callbacks cmd_sync_callbacks(struct cmd *c)
 {
     return (struct sos_callbacks){.ctx = c, .action = on_action, .trouble = on_trouble, .progress = on_progress,
-                                  .summary = on_summary, .interrupted = on_interrupted,
-                                  .explain = on_explain};
+                                  .summary = on_summary, .interrupted = on_interrupted};
 }
 
 /* ---- the runs ---- */
@@ -120,8 +112,7 @@ struct sos_options cmd_sync_options(const struct options *o)
 {
     struct sos_options run;
     sos_options_init(&run);
-    run.dry_run = o->dry_run || o->explain;
-    run.explain = o->explain;
+    run.dry_run = o->dry_run;
     run.prune_stat = o->prune_stat;
     run.checksum = o->checksum;
     run.through = o->through;
@@ -219,6 +210,8 @@ enum sos_status cmd_sync_run(struct cmd *c, const struct sos_groups *g, size_t g
 
 enum sos_status cmd_sync(struct cmd *c)
 {
+    if (c->options->explain)
+        return cmd_explain(c);
     struct sos_options options = cmd_sync_options(c->options);
     return cmd_each_group(c, &options, cmd_sync_run);
 }

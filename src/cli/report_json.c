@@ -353,6 +353,8 @@ static void json_explain(struct reporter *r, const struct sos_explanation *x)
     put_path(r, line, x->path);
     put(line, "replication", json_string_nocheck(x->allowed ? "allowed" : "disallowed"));
     put(line, "replicas", x->all ? json_null() : json_integer(x->replicas));
+    put(line, "preferred", array_of(r, x->preferred, x->preferreds));
+    put(line, "blocked", array_of(r, x->blocked, x->blockeds));
     put(line, "copies", json_integer(x->copies));
     put(line, "wanted", json_integer(x->wanted));
     for (size_t i = 0; i < x->members; i++) {
@@ -361,6 +363,8 @@ static void json_explain(struct reporter *r, const struct sos_explanation *x)
             abort();
         put_name(r, m, "member", x->member[i].name);
         put(m, "has", json_boolean(x->member[i].has));
+        put(m, "outdated", json_boolean(x->member[i].outdated));
+        put(m, "damaged", json_boolean(x->member[i].damaged));
         put(m, "should", json_boolean(x->member[i].should));
         put_name(r, m, "why", x->member[i].why);
     }

@@ -456,13 +456,38 @@ static void text_emptied(struct reporter *r, const char *group, const char *memb
     output_line(r->out);
 }
 
-static void put_rule(struct output *out, const char *key, const char *value, const char *source)
+#define RULE_COLUMNS 28 /* of a key and its value; a longer one pushes its source out of the column */
+
+static void put_source(struct output *out, size_t columns, const char *source)
 {
-    output_printf(out, "  %s: %s", key, value);
-    pad(out, strlen(key) + strlen(value), 28);
+    pad(out, columns, RULE_COLUMNS);
     output_str(out, "  ");
     output_name(out, source ? source : "by default");
     output_line(out);
+}
+
+static void put_rule(struct output *out, const char *key, const char *value, const char *source)
+{
+    output_printf(out, "  %s: %s", key, value);
+    put_source(out, strlen(key) + strlen(value), source);
+}
+
+static void put_rule_list(struct output *out, const char *key, const char *const *name, size_t n, const char *source)
+{
+    size_t columns = strlen(key) + (n ? n - 1 : strlen("nobody"));
+    output_printf(out, "  %s: %s", key, n ? "" : "nobody");
+    for (size_t i = 0; i < n; i++) {
+        output_str(out, i ? " " : "");
+        columns += output_name(out, name[i]);
+    }
+    put_source(out, columns, source);
+}
+
+static const char *holding(const struct sos_explained_member *m)
+{
+    if (m->damaged)
+        return "damaged";
+    return m->outdated ? "outdated" : m->has ? "has it" : "has not";
 }
 
 static void text_explain(struct reporter *r, const struct sos_explanation *x)
@@ -478,13 +503,13 @@ static void text_explain(struct reporter *r, const struct sos_explanation *x)
     output_line(out);
     put_rule(out, "replication", x->allowed ? "allowed" : "disallowed", x->source[0]);
     put_rule(out, "replicas", number, x->source[1]);
-    put_rule(out, "preferred", "", x->source[2]);
-    put_rule(out, "blocked", "", x->source[3]);
+    put_rule_list(out, "preferred", x->preferred, x->preferreds, x->source[2]);
+    put_rule_list(out, "blocked", x->blocked, x->blockeds, x->source[3]);
     for (size_t i = 0; i < x->members; i++) {
         const struct sos_explained_member *m = &x->member[i];
         output_str(out, "  ");
         pad(out, output_name(out, m->name), r->width);
-        output_printf(out, "  %-8s  %-15s  %s", m->has ? "has it" : "has not",
+        output_printf(out, "  %-8s  %-15s  %s", holding(m),
                       m->should ? "should have it" : "should not", m->why);
         output_line(out);
     }

@@ -370,8 +370,11 @@ static int merge_all(struct run *r, struct merge *m, struct judge *j, struct err
                 peer_fail(r->part[failed], rc, "its manifest: %s", e->msg);
             return 1;
         }
-        if (rc == MERGE_READY && (rc = judge_row(j, &row, e)) < 0)
-            return rc;
+        if (rc == MERGE_READY) {
+            explain_see(r, &row);
+            if ((rc = judge_row(j, &row, e)) < 0)
+                return rc;
+        }
         if (rc == MERGE_WAIT || too_much_waits(r)) {
             rc = peers_turn(r, e);
             if (rc < 0)
@@ -453,6 +456,7 @@ static void new_plan(struct run *r)
     free(r->allot);
     r->allot = placing_asked(r) && r->parts ? placing_new(r) : NULL;
     r->placed = (struct placed){0};
+    explain_begin(r);
     if (r->states)
         status_begin(r);
 }
@@ -505,8 +509,11 @@ int compare_run(struct run *r, struct err *e)
     int rc = make_plan(r, e);
     if (rc == 0)
         tell_not_found(r);
-    if (rc == 0)
+    if (rc == 0 && r->options->explain)
+        explain_tell(r);
+    else if (rc == 0)
         rc = limit_deletions(r, e);
+    explain_end(r);
     for (unsigned i = 0; i < r->parts; i++)
         compare_free(r->part[i]);
     return rc;

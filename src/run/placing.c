@@ -75,76 +75,13 @@ struct allot_group *placing_new(struct run *r)
     return g;
 }
 
-/* ---- explaining ---- */
-
-static uint64_t bit(unsigned i)
-{
-    return (uint64_t)1 << i;
-}
-
-static const char *why(const struct allot_group *g, const struct verdict *v, const struct allotment *a, unsigned i,
-                       char text[64])
-{
-    const struct policy_object *p = a->policy;
-    bool has = a->before & bit(i);
-    if (a->place.origin == i)
-        return p->blocked & bit(i) ? "the original, which stays though the member is blocked" : "the original";
-    if (p->blocked & bit(i))
-        return a->place.waiting & bit(i) ? "blocked; its copy is to go, which waits for members that are away" : "blocked";
-    if (g->world.away & bit(i))
-        return has ? "away; said to have it" : "away";
-    for (unsigned k = 0; k < p->preferred_count && a->place.wanted & bit(i); k++)
-        if (p->preferred[k] == i) {
-            snprintf(text, 64, "preferred, number %u", k + 1);
-            return text;
-        }
-    if (a->place.wanted & bit(i))
-        return has ? "has it, and as many are asked for" : "next in line";
-    if (has)
-        return a->place.drop & bit(i) ? "more copies than asked for"
-                                      : "more copies than asked for; its own is to go, which waits for members that are away";
-    if (!p->allowed)
-        return "replication is not allowed";
-    return g->world.room[i] < v->winner.size ? "has no room" : "not needed";
-}
-
-static const char *source_text(const struct policy_object *p, enum policy_key key, char *text, size_t size)
-{
-    const struct policy_source *at = &p->source[key];
-    if (!at->file)
-        return NULL;
-    snprintf(text, size, "%s:%u, in the section of line %u", at->file, at->line, p->section[key].line);
-    return text;
-}
-
-static void explain(struct run *r, const struct verdict *v, const struct allotment *a)
-{
-    struct sos_explained_member member[PLAN_MEMBERS_MAX];
-    char texts[PLAN_MEMBERS_MAX][64], sources[POLICY_KEYS][512];
-    const struct policy_object *p = a->policy;
-    struct sos_explanation x = {
-        .group = r->group->name, .path = v->winner.path, .allowed = p->allowed, .all = p->number == POLICY_ALL,
-        .replicas = p->number, .copies = (unsigned)__builtin_popcountll(a->before),
-        .wanted = (unsigned)__builtin_popcountll(a->place.wanted), .member = member, .members = r->peers,
-    };
-    for (unsigned k = 0; k < POLICY_KEYS; k++)
-        x.source[k] = source_text(p, (enum policy_key)k, sources[k], sizeof sources[k]);
-    for (unsigned i = 0; i < r->peers; i++)
-        member[i] = (struct sos_explained_member){r->peer[i].member->name, a->before & bit(i), a->place.wanted & bit(i),
-                                                  why(r->allot, v, a, i, texts[i])};
-    if (r->callbacks->explain)
-        r->callbacks->explain(r->callbacks->ctx, &x);
-    r->explained = true;
-}
-
 /* ---- what came of it ---- */
 
 void placing_take(void *ctx, const struct verdict *v, const struct allotment *a)
 {
     struct run *r = ctx;
     struct placed *t = &r->placed;
-    if (r->options->explain && strcmp(r->options->explain, v->winner.path) == 0)
-        explain(r, v, a);
+    explain_take(r, v, a);
     if (a->place.under && t->under++ == 0)
         snprintf(t->first_under, sizeof t->first_under, "%s", v->winner.path);
     if (a->place.waiting && t->waiting++ == 0)
@@ -162,13 +99,8 @@ static void tell(struct run *r, uint64_t n, const char *what, const char *first)
 
 void placing_tell(struct run *r)
 {
-    if (r->options->explain) {
-        if (!r->explained) {
-            report_trouble(r, NULL, r->options->explain, true, "no reachable member has an object of this name");
-            report_status(r, SOS_PARTIAL);
-        }
+    if (r->options->explain)
         return;
-    }
     const struct placed *t = &r->placed;
     r->summary.under_replicated = t->under;
     if (t->under)

@@ -147,7 +147,7 @@ static void tell(struct run *r, const struct plan_target *t, bool adopts)
 {
     const char *before[PLAN_MEMBERS_MAX], *after[PLAN_MEMBERS_MAX];
     const struct entry *entry = &r->report_step->entry;
-    if (t->action == ACTION_RECORD || r->options->explain)
+    if (t->action == ACTION_RECORD)
         return;
     count(r, t, adopts);
     struct sos_action a = {

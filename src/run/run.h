@@ -164,7 +164,7 @@ struct run {
         char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
     } placed;
     struct tally *tally;       /* of what is recorded, while a status is made; else NULL */
-    bool explained;            /* options->explain was found */
+    struct explained *explained; /* while a plan is made: what it does with options->explain; else NULL */
     bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
@@ -286,6 +286,14 @@ bool placing_asked(const struct run *r);
 struct allot_group *placing_new(struct run *r); /* for the members that take part now; the caller frees */
 void placing_take(void *ctx, const struct verdict *v, const struct allotment *a); /* counts; ctx: the run */
 void placing_tell(struct run *r);
+
+/* ---- explain.c: of options->explain, where it is set ---- */
+
+void explain_begin(struct run *r); /* a plan begins */
+void explain_see(struct run *r, const struct merge_row *row);
+void explain_take(struct run *r, const struct verdict *v, const struct allotment *a);
+void explain_tell(struct run *r);  /* after the plan */
+void explain_end(struct run *r);
 
 /* ---- prune.c ---- */
 

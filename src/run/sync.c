@@ -145,6 +145,8 @@ static int run_once(struct run *r, struct err *e)
         rc = scan_all(r, e);
     if (rc == 0)
         rc = compare_run(r, e);
+    if (rc == 0 && r->options->explain)
+        return 0; /* who asks why is told that alone */
     if (rc == 0)
         rc = transfer_run(r, e);
     damage_end(r);

@@ -569,6 +569,47 @@ static void text_objects(void **state)
     gone(f);
 }
 
+/* ---- explaining ---- */
+
+static void text_explanations(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"node1", HOSTILE, "a-member-with-a-name-that-is-long"};
+    static const struct sos_explained_member members[] = {
+        {.name = "node1", .has = true, .should = true, .why = "the original"},
+        {.name = "n2", .has = true, .outdated = true, .should = true, .why = "next in line"},
+        {.name = HOSTILE, .damaged = true, .why = "blocked"},
+    };
+    struct sos_explanation x = {
+        .group = "2", .path = "a/" HOSTILE, .allowed = true, .replicas = 2, .copies = 1, .wanted = 3,
+        .preferred = lists, .preferreds = 1, .source = {NULL, "p:2, in the section of line 1", "p:3, in the section of line 1", NULL},
+        .member = members, .members = 3,
+    };
+    struct fixture *f = made(false);
+    f->report.ops->begin(&f->report, "2", three, 3);
+    f->report.ops->explain(&f->report, &x);
+    char *text = taken(f);
+    assert_string_equal(text,
+        "group 2: copies 1/3: a/" HOSTILE_SHOWN "\n"
+        "  replication: allowed            by default\n"
+        "  replicas: 2                     p:2, in the section of line 1\n"
+        "  preferred: node1                p:3, in the section of line 1\n"
+        "  blocked: nobody                 by default\n"
+        "  node1  has it    should have it   the original\n"
+        "  n2     outdated  should have it   next in line\n"
+        "  " HOSTILE_SHOWN "  damaged   should not       blocked\n");
+    free(text);
+    x.preferreds = 0;
+    x.blocked = lists;
+    x.blockeds = 3;
+    f->report.ops->explain(&f->report, &x);
+    text = taken(f);
+    assert_non_null(strstr(text, "  preferred: nobody               p:3, "));
+    assert_non_null(strstr(text, "  blocked: node1 " HOSTILE_SHOWN " a-member-with-a-name-that-is-long  by default\n"));
+    free(text);
+    gone(f);
+}
+
 /* ---- status ---- */
 
 static const struct sos_member a_member = {
@@ -724,6 +765,7 @@ int main(void)
         cmocka_unit_test(text_stats),
         cmocka_unit_test(text_trouble),
         cmocka_unit_test(text_objects),
+        cmocka_unit_test(text_explanations),
         cmocka_unit_test(json_status),
         cmocka_unit_test(text_status),
         cmocka_unit_test(text_times),
