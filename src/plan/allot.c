@@ -114,6 +114,23 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     record_holders(g, row, v, out);
 }
 
+/* A directory is no copy, and a tombstone is none: neither says who has one. */
+void allot_gone(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, uint64_t *before,
+                uint64_t *after)
+{
+    uint64_t have = 0;
+    *after = 0;
+    for (uint64_t left = v->had; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        if (row->at[i]->kind == ENTRY_DIR)
+            continue;
+        have |= bit(i);
+        *after |= believed(g, &row->at[i]->holders);
+    }
+    *after |= to_group(g, have & ~v->present);
+    *before = to_group(g, have) | *after;
+}
+
 enum plan_reason allot_reason(const struct allot_group *g, const struct allotment *a, unsigned part)
 {
     if (a->policy->blocked >> g->number[part] & 1)

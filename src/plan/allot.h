@@ -34,6 +34,13 @@ struct allotment {
  */
 void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out);
 
+/*
+ * For one that is to be deleted, from all: who has it, in whatever version, and who will still have it, since he is away or cannot
+ * say what he has.
+ */
+void allot_gone(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, uint64_t *before,
+                uint64_t *after);
+
 /* Why this member, numbered as in the plan, is to give up its copy. */
 enum plan_reason allot_reason(const struct allot_group *g, const struct allotment *a, unsigned part);
 

@@ -168,6 +168,8 @@ static bool is_placed(const struct judge *j, const struct verdict *v)
 static int add_placed(struct judge *j, const struct merge_row *row, struct verdict *v, struct plan_how *how, struct err *e)
 {
     struct allotment a;
+    if (j->a.group && row && !v->skip && v->winner.kind == ENTRY_GONE)
+        allot_gone(j->a.group, row, v, &how->before, &how->after);
     if (!is_placed(j, v))
         return add_step(j, v, place(v, j->a.members), how, e);
     allot(j->a.group, row, v, &a);

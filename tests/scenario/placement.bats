@@ -588,6 +588,71 @@ c false true preferred, number 1" ]
     [[ $output == *"1 pruned"* ]]
 }
 
+# planned [STATUS]: what a dry run says, as JSON and as text, of each action: ACTION TO [BEFORE => AFTER] REASON.
+planned() {
+    go "${1:-0}" -n
+    jq -r 'select(.event == "action") | "\(.action) \(.path) \(.to) [\(.before // ["-"] | join(",")) => \(.after // ["-"] | join(","))] \(.reason)"' \
+        <<<"$output" | sed 's/\[ => /[nobody => /; s/ => \]/ => nobody]/' >as_json
+    exits "${1:-0}" --config conf --policy policy -n
+    sed -n 's/^\([a-z]*\) .* -> \(.\)  *[0-9.]* [KMGi]*B  \(.*[a-z]\)  *\(\[.*\]\)  \(.*\)$/\1 \5 \2 \4 \3/p' <<<"$output" |
+        sed 's/  *$//' >as_text
+    grep -vF '[- => -]' as_json | diff - as_text # directories, of which no copies are counted
+    cat as_json
+}
+
+@test "placement: a dry run says of each action who has the object before and after, and why" {
+    put a new 1
+    put a same "the same content, for an adoption" 2020-01-01
+    put a edited first 2020-01-01
+    put a gone 1
+    put a dir/moved 1
+    chmod 600 a/same
+    asks 'deletions: propagate' 'replicas: 1' 'preferred: b c'
+    diff <(planned) - <<'PLAN'
+mkdir dir b [- => -] new
+mkdir dir c [- => -] new
+mkdir dir d [- => -] new
+mkdir dir e [- => -] new
+copy dir/moved b [a => a,b] new
+copy edited b [a => a,b] new
+copy gone b [a => a,b] new
+copy new b [a => a,b] new
+copy same b [a => a,b] new
+PLAN
+    go 0
+    put b edited second 2020-01-02
+    rm b/gone
+    chmod 644 a/same
+    cp -p a/same a/twin
+    rm -r a/dir
+    diff <(planned | LC_ALL=C sort) - <<'PLAN'
+adopt twin b [a => a,b] new
+delete dir/moved b [b => nobody] deleted
+delete gone a [a => nobody] deleted
+rmdir dir b [- => -] deleted
+rmdir dir c [- => -] deleted
+rmdir dir d [- => -] deleted
+rmdir dir e [- => -] deleted
+update edited a [a,b => a,b] changed
+update same b [a,b => a,b] metadata
+PLAN
+    follow
+    put a edited "of a" 2020-01-03
+    put b edited "of b" 2020-01-04
+    asks 'deletions: propagate' 'replicas: 1' 'preferred: c' 'blocked: b'
+    diff <(planned | LC_ALL=C sort) - <<'PLAN'
+conflict edited a [a,b => a,c] conflict
+copy edited c [a,b => a,c] new
+copy new c [a,b => a,c] new
+copy same c [a,b => a,c] new
+copy twin c [a,b => a,c] new
+prune edited b [a,b => a,c] blocked
+prune new b [a,b => a,c] blocked
+prune same b [a,b => a,c] blocked
+prune twin b [a,b => a,c] blocked
+PLAN
+}
+
 # ---- every driver ----
 
 @test "placement: every driver comes to the same plan, whatever the order of the members" {

@@ -361,12 +361,54 @@ static void without_a_row(void **state)
     world_free(w);
 }
 
+/* What of "before" is an older version, and whose copy is damaged. */
+static void not_all_copies_are_good(void **state)
+{
+    struct world *w = world_new("replicas: 1", " a=y b=x(abcde) c=y!(abcde) d=x?(abcde) e=believed");
+    (void)state;
+    judge(w);
+    assert_int_equal(w->a.before, bit(0) | bit(1) | bit(3));
+    assert_int_equal(w->a.outdated, bit(1));
+    assert_int_equal(w->a.damaged, bit(2));
+    world_free(w);
+    w = world_new("replicas: 1", " a=x b=/");
+    judge(w);
+    assert_int_equal(w->a.outdated, 0);
+    assert_int_equal(w->a.damaged, bit(1));
+    world_free(w);
+}
+
+/* Deleted from all that can be reached; who cannot, or does not know what he has, keeps it. */
+static void what_is_deleted(void **state)
+{
+    static const struct { const char *world; uint64_t before, after; } t[] = {
+        {" a=x(ab) b=x(ab)", 3, 0},
+        {" a=x!(ab) b=y", 3, 0},
+        {" a=x(abc) b=believed c=x(abc)", 7, 2},
+        {" a=x(abc) b=away c=x(abc)", 5, 0},
+        {" a=x(ab) b=x?(ab) c=/", 3, 2},
+        {" b=x", 2, 0},
+    };
+    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    struct err e;
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct world *w = world_new("replicas: 1", t[i].world);
+        uint64_t before, after;
+        assert_int_equal(reconcile(&w->row, &rules, false, &w->v, &e), 0);
+        allot_gone(&w->g, &w->row, &w->v, &before, &after);
+        assert_int_equal(before, t[i].before);
+        assert_int_equal(after, t[i].after);
+        world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_here), cmocka_unit_test(some_are_away), cmocka_unit_test(what_is_planned_takes_room),
         cmocka_unit_test(a_reason_for_each_that_goes), cmocka_unit_test(numbers_are_translated),
-        cmocka_unit_test(without_a_row),
+        cmocka_unit_test(without_a_row), cmocka_unit_test(not_all_copies_are_good), cmocka_unit_test(what_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
