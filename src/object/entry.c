@@ -118,6 +118,24 @@ int holders_add(struct holders *h, const struct uuid *who)
     return 0;
 }
 
+void holders_drop(struct holders *h, const struct uuid *who)
+{
+    uint32_t i = holders_at(h, who);
+    if (i >= h->n || !uuid_same(&h->who[i], who))
+        return;
+    h->n--;
+    memmove(h->who + i, h->who + i + 1, (h->n - i) * sizeof h->who[0]);
+}
+
+void holders_both(struct holders *h, const struct holders *other)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < h->n; i++)
+        if (holders_have(other, &h->who[i]))
+            h->who[n++] = h->who[i];
+    h->n = n;
+}
+
 bool holders_valid(const struct holders *h)
 {
     if (h->n > VERSION_MEMBERS_MAX)

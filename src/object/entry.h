@@ -85,6 +85,8 @@ void holders_copy(struct holders *to, const struct holders *from); /* only what 
 bool holders_have(const struct holders *h, const struct uuid *who);
 /* 0, or -1 when the set is full. */
 int holders_add(struct holders *h, const struct uuid *who);
+void holders_drop(struct holders *h, const struct uuid *who);
+void holders_both(struct holders *h, const struct holders *other); /* leaves those that are in both */
 bool holders_valid(const struct holders *h); /* sorted, none twice, none that is none */
 bool holders_same(const struct holders *a, const struct holders *b);
 

@@ -1,5 +1,7 @@
 #include "plan/allot.h"
 
+#include "plan/plan.h"
+
 static uint64_t bit(unsigned i)
 {
     return UINT64_C(1) << i;
@@ -23,16 +25,29 @@ static uint64_t to_parts(const struct allot_group *g, uint64_t members)
     return out;
 }
 
-/* Members that are away, and are said to have it. */
-static uint64_t believed(const struct allot_group *g, const struct holders *said)
+/* Of these, who are said to have it. */
+static uint64_t named(const struct allot_group *g, uint64_t members, const struct holders *said)
 {
     uint64_t out = 0;
-    for (uint64_t left = said->n ? g->believed : 0; left; left &= left - 1) {
+    for (uint64_t left = members; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         if (!uuid_none(&g->id[i]) && holders_have(said, &g->id[i]))
             out |= bit(i);
     }
     return out;
+}
+
+/* Members that are away, and of whom nobody who has been told of holders at all knows better than that they have it. */
+static uint64_t believed(const struct allot_group *g, const struct merge_row *row, const struct verdict *v)
+{
+    uint64_t out = g->believed;
+    bool said = false;
+    for (uint64_t left = row && out ? v->holders : 0; left && out; left &= left - 1) {
+        const struct holders *h = &row->at[__builtin_ctzll(left)]->holders;
+        out = h->n ? named(g, out, h) : out;
+        said |= h->n > 0;
+    }
+    return said ? out : 0;
 }
 
 static unsigned member_of(const struct allot_group *g, const struct uuid *id)
@@ -69,12 +84,20 @@ static void take_room(struct allot_group *g, uint64_t members, uint64_t size)
     }
 }
 
+static uint64_t told(const struct allot_group *g, const struct entry *at, const struct entry *winner)
+{
+    uint64_t all = g->world.members < 64 ? bit(g->world.members) - 1 : UINT64_MAX, out = named(g, all, &at->holders);
+    bool same = (unsigned)__builtin_popcountll(out) == at->holders.n && uuid_same(&at->origin, &winner->origin);
+    return same ? out : PLAN_TOLD_ELSE;
+}
+
 /* Who will hold it when this is done. What was known of members that are neither here nor believed is forgotten. */
 static void record_holders(const struct allot_group *g, const struct merge_row *row, struct verdict *v,
-                           const struct allotment *a)
+                           struct allotment *a)
 {
     struct holders *h = &v->winner.holders;
     h->n = 0;
+    a->later = 0;
     for (uint64_t left = a->after; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         if (!uuid_none(&g->id[i]))
@@ -83,8 +106,11 @@ static void record_holders(const struct allot_group *g, const struct merge_row *
     for (uint64_t left = row ? a->wanted & v->holders : 0; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         const struct entry *at = row->at[i];
-        if (v->need[i] == NEED_NOTHING && (!holders_same(&at->holders, h) || !uuid_same(&at->origin, &v->winner.origin)))
-            v->need[i] = NEED_RECORD;
+        if (v->need[i] != NEED_NOTHING || (holders_same(&at->holders, h) && uuid_same(&at->origin, &v->winner.origin)))
+            continue;
+        v->need[i] = NEED_RECORD;
+        a->later |= bit(i);
+        a->told[i] = told(g, at, &v->winner);
     }
 }
 
@@ -94,7 +120,7 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     uint64_t have = row ? v->had & v->present & ~damaged : v->holders; /* an older version will be brought up to date */
     uint64_t away = g->world.away;
     out->policy = policy_of(g->policy, v->winner.path, v->winner.path_len, v->winner.first_seen);
-    out->before = to_group(g, have) | silent | believed(g, &v->winner.holders);
+    out->before = to_group(g, have) | silent | believed(g, row, v);
     out->outdated = to_group(g, have & ~v->holders);
     out->damaged = to_group(g, damaged);
     struct place_object o = {

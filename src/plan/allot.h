@@ -26,6 +26,8 @@ struct allotment {
     uint64_t damaged;                 /* who has only a damaged copy, or a directory in its place */
     uint64_t wanted, drop, keep;      /* numbered as in the plan: who is to get it or to stay up to date; who is to give it
                                          up, when all of keep are known to hold it */
+    uint64_t later;                   /* of those that have it: who only lacks news of who holds it; and */
+    uint64_t told[PLAN_MEMBERS_MAX];  /* what each of these has been told, as in a plan's target */
 };
 
 /*

@@ -150,6 +150,7 @@ static int add_prunes(struct judge *j, const struct verdict *v, const struct all
     how.phase = PLAN_PRUNE;
     how.from = NULL;
     how.keep = a->keep;
+    how.later = 0;
     for (uint64_t left = a->drop; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         drop.need[i] = NEED_PRUNE;
@@ -177,6 +178,8 @@ static int add_placed(struct judge *j, const struct merge_row *row, struct verdi
         j->a.allotted(j->a.ctx, v, &a);
     how->before = a.before;
     how->after = a.after;
+    how->later = a.later;
+    how->told = a.told;
     int rc = add_step(j, v, a.wanted, how, e);
     return rc == 0 && a.drop ? add_prunes(j, v, &a, how, e) : rc;
 }

@@ -24,6 +24,7 @@ struct plan {
     unsigned members;
     char *tmpdir;
     bool ended;
+    bool tells;
     bool dropped[PLAN_PHASES];
     struct plan_log log[PLAN_PHASES];
     uint64_t gives[PLAN_MEMBERS_MAX]; /* bytes that each member is to read as a source */
@@ -44,6 +45,7 @@ struct plan_cursor {
     unsigned heads;  /* by_path: bit i: a step of phase i is waiting */
     uint64_t adopts; /* bit i: target i of the step has the content */
     uint64_t partial; /* bit i: it has a part of it */
+    unsigned opened; /* bit i: so is the reader of phase i */
     struct plan_log_reader reader[PLAN_PHASES];
 };
 
@@ -155,6 +157,16 @@ static void drop_content(struct plan_step *s)
     s->targets = kept;
 }
 
+/* Who only lacks news of copies that are made now is told when they have arrived. */
+static void put_off_records(struct plan_step *s, const struct plan_how *how)
+{
+    for (unsigned i = 0; i < s->targets; i++) {
+        struct plan_target *t = &s->target[i];
+        t->later = t->need == NEED_RECORD && how->later >> t->member & 1;
+        t->told = t->later ? how->told[t->member] : 0;
+    }
+}
+
 /*
  * The holder with the least to give so far, the lowest on a tie. A holder whose metadata is about to change
  * is asked only when there is no other: its object is in motion while it would be read.
@@ -247,6 +259,7 @@ int plan_add(struct plan *p, const struct verdict *v, uint64_t wanted, const str
             t->lost++;
         } else {
             p->gives[step->source] += v->winner.size;
+            put_off_records(step, how);
         }
     }
     if (!step->targets)
@@ -309,6 +322,30 @@ int plan_end(struct plan *p, struct err *e)
     return rc;
 }
 
+void plan_tell_begin(struct plan *p)
+{
+    assert(p->ended);
+    p->tells = true;
+}
+
+bool plan_tells(const struct plan *p)
+{
+    return p->tells;
+}
+
+int plan_tell(struct plan *p, const struct plan_step *s, struct err *e)
+{
+    assert(p->tells);
+    p->phase[PLAN_TELL].steps++;
+    return plan_log_add(&p->log[PLAN_TELL], s, &(struct plan_hook){0, false}, e);
+}
+
+int plan_tell_end(struct plan *p, struct err *e)
+{
+    p->tells = false;
+    return plan_log_end(&p->log[PLAN_TELL], e);
+}
+
 bool plan_has(const struct plan *p, enum plan_phase phase)
 {
     return !p->dropped[phase] && p->phase[phase].steps > 0;
@@ -346,10 +383,8 @@ static struct plan_cursor *new_cursor(struct plan *p, bool by_path)
     struct plan_cursor *c = mem_alloc(sizeof *c);
     c->plan = p;
     c->by_path = by_path;
-    c->phase = c->heads = 0;
+    c->phase = c->heads = c->opened = 0;
     c->adopts = c->partial = 0;
-    for (unsigned i = 0; i < PLAN_PHASES; i++)
-        plan_log_reader_init(&c->reader[i], &p->log[i], p->members);
     return c;
 }
 
@@ -368,7 +403,8 @@ void plan_cursor_free(struct plan_cursor *c)
     if (!c)
         return;
     for (unsigned i = 0; i < PLAN_PHASES; i++)
-        plan_log_reader_free(&c->reader[i]);
+        if (c->opened >> i & 1)
+            plan_log_reader_free(&c->reader[i]);
     free(c);
 }
 
@@ -388,7 +424,7 @@ static void apply_answers(struct plan_cursor *c, struct plan_step *s)
     }
 }
 
-/* The next step of a phase that holds, into its reader. 1, 0 at the end of the phase, or an error. */
+/* The next step of a phase that holds, into its reader. 1, PLAN_NOT_YET, 0 at the end of the phase, or an error. */
 static int next_of(struct plan_cursor *c, unsigned phase, struct err *e)
 {
     const struct plan *p = c->plan;
@@ -396,6 +432,11 @@ static int next_of(struct plan_cursor *c, unsigned phase, struct err *e)
     int rc = 0;
     if (p->dropped[phase])
         return 0;
+    if (phase == PLAN_TELL && p->tells)
+        return PLAN_NOT_YET;
+    if (!(c->opened >> phase & 1))
+        plan_log_reader_init(&c->reader[phase], &p->log[phase], p->members);
+    c->opened |= 1u << phase;
     do
         rc = plan_log_reader_next(&c->reader[phase], &hook, e);
     while (rc > 0 && hook.branch && answer(&p->life, hook.branch) != hook.life);
@@ -426,7 +467,7 @@ static int next_by_path(struct plan_cursor *c, struct err *e)
         if (!(none >> i & 1))
             continue;
         int rc = next_of(c, i, e);
-        if (rc < 0)
+        if (rc < 0 || rc == PLAN_NOT_YET)
             return rc;
         c->heads = rc ? c->heads | 1u << i : c->heads & ~(1u << i);
     }
@@ -442,7 +483,7 @@ static int next_by_path(struct plan_cursor *c, struct err *e)
 int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e)
 {
     int rc = c->by_path ? next_by_path(c, e) : next_in_order(c, e);
-    if (rc <= 0)
+    if (rc != 1)
         return rc;
     struct plan_step *step = &c->reader[c->phase].step;
     apply_answers(c, step);

@@ -33,6 +33,7 @@ enum plan_phase {
                      is new below a directory that had to */
     PLAN_KEEP_BELOW, /* below such a directory: versions that lost a conflict, */
     PLAN_REPLACE_BELOW, /* and what had to wait for these */
+    PLAN_TELL,    /* holders are told which of the copies that were made have arrived */
     PLAN_PRUNE,   /* copies that nobody wants any more */
     PLAN_PHASES
 };
@@ -49,7 +50,11 @@ struct plan_target {
     uint8_t kind;    /* of this enum entry_kind, */
     uint64_t size;   /* so large, */
     struct digest was; /* with this content */
+    bool later;      /* NEED_RECORD, of who holds the object: the copies that this step makes must have arrived first. Who was */
+    uint64_t told;   /* said to hold it so far, numbered as in the group; PLAN_TOLD_ELSE: the record is new for other reasons */
 };
+
+#define PLAN_TOLD_ELSE UINT64_MAX
 
 /* One object and all members that it changes. */
 struct plan_step {
@@ -90,6 +95,8 @@ struct plan_how {
     enum plan_hang hang; /* other than ON_NOTHING: on what the branch that was opened last will be settled to */
     const char *from;    /* as in a step, and so the rest */
     uint64_t keep, before, after;
+    uint64_t later;       /* members whose record waits where copies are made */
+    const uint64_t *told; /* of these, as in a target; else NULL */
 };
 
 /* Turns a verdict into a step (source: the holder with the least to give so far) and appends it if it changes anything. */
@@ -99,6 +106,15 @@ void plan_branch(struct plan *p);           /* opens a branch in the one that is
 void plan_settle(struct plan *p, bool life); /* closes it: is something left below the path? */
 int plan_end(struct plan *p, struct err *e); /* no more steps; cursors may be opened */
 void plan_drop_removals(struct plan *p);    /* after the end: what takes away, and what waits for that, is not done */
+
+/*
+ * The steps of PLAN_TELL are known only when all before them are done. Once plan_tell_begin was called, after the end, they
+ * may be added in path order within each phase that they come from, and cursors stop in front of them until plan_tell_end.
+ */
+void plan_tell_begin(struct plan *p);
+int plan_tell(struct plan *p, const struct plan_step *s, struct err *e);
+bool plan_tells(const struct plan *p); /* between the two */
+int plan_tell_end(struct plan *p, struct err *e);
 bool plan_has(const struct plan *p, enum plan_phase phase); /* after the end: has it steps of this phase? */
 const struct plan_totals *plan_totals(struct plan *p); /* without what hangs on an open branch */
 
@@ -116,7 +132,8 @@ struct plan_cursor;
 struct plan_cursor *plan_cursor_new(struct plan *p);
 struct plan_cursor *plan_cursor_new_by_path(struct plan *p); /* all phases together, in path order */
 void plan_cursor_free(struct plan_cursor *c);
-/* 1: *s (valid until the next call), with adoptions applied; 0: the end; or an error. */
+#define PLAN_NOT_YET 2
+/* 1: *s (valid until the next call), with adoptions applied; PLAN_NOT_YET: plan_tell_end must come first; 0: the end; or an error. */
 int plan_cursor_next(struct plan_cursor *c, const struct plan_step **s, struct err *e);
 /* Has this target of the step just returned been answered "have it"? */
 bool plan_cursor_adopts(const struct plan_cursor *c, unsigned target_index);

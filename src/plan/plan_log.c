@@ -15,12 +15,13 @@
 /*
  * A step as it is kept: u32 length of what follows; the entry; varint of branch << 1 | life; string of where its content
  * is, or an empty one; varints of holders, keep, prune, before, after; u8 source; u8 number of targets; for each target u8 member, u8 need |
- * content << 7, u8 action, u8 reason, u8 basis, and the varint of its ask, or where something is taken away u8 whether that
- * is an object, u8 kind, varint of size, and digest.
+ * content << 7 | later << 6, u8 action, u8 reason, u8 basis, and the varint of its ask, or of told where it is told later, or
+ * where something is taken away u8 whether that is an object, u8 kind, varint of size, and digest.
  */
 #define STEP_MAX (2 * PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 36 + 512)
 #define STEP_HEAD 4u
 #define CONTENT_BIT 128u
+#define LATER_BIT 64u
 
 static_assert(STEP_MAX + STEP_HEAD <= WINDOW, "a window holds every step");
 
@@ -52,7 +53,7 @@ static int spill(struct plan_log *l, struct err *e)
 static void put_target(struct buf *out, const struct plan_target *t)
 {
     buf_u8(out, t->member);
-    buf_u8(out, (uint8_t)(t->need | (t->content ? CONTENT_BIT : 0)));
+    buf_u8(out, (uint8_t)(t->need | (t->content ? CONTENT_BIT : 0) | (t->later ? LATER_BIT : 0)));
     buf_u8(out, t->action);
     buf_u8(out, t->reason);
     buf_u8(out, t->basis);
@@ -62,7 +63,7 @@ static void put_target(struct buf *out, const struct plan_target *t)
         buf_varint(out, t->size);
         buf_put(out, t->was.b, sizeof t->was.b);
     } else {
-        buf_varint(out, t->ask);
+        buf_varint(out, t->later ? t->told : t->ask);
     }
 }
 
@@ -150,13 +151,14 @@ static bool get_target(struct rd *in, unsigned members, struct plan_target *t)
 {
     t->member = rd_u8(in);
     uint8_t packed = rd_u8(in);
-    t->need = packed & (CONTENT_BIT - 1);
+    t->need = packed & (LATER_BIT - 1);
     t->content = packed & CONTENT_BIT;
+    t->later = packed & LATER_BIT;
     t->action = rd_u8(in);
     t->reason = rd_u8(in);
     t->basis = rd_u8(in);
     t->object = false;
-    t->ask = 0;
+    t->ask = t->told = 0;
     if (t->need >= NEED_REMOVE) {
         t->object = rd_u8(in);
         t->kind = rd_u8(in);
@@ -165,7 +167,7 @@ static bool get_target(struct rd *in, unsigned members, struct plan_target *t)
         if (was)
             memcpy(t->was.b, was, sizeof t->was.b);
     } else {
-        t->ask = rd_varint(in);
+        *(t->later ? &t->told : &t->ask) = rd_varint(in);
     }
     return t->member < members && t->need <= NEED_PRUNE && t->action < ACTION_KINDS;
 }

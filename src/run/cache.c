@@ -292,7 +292,7 @@ static int next_step(struct advance *a, struct err *err)
     int rc;
     while ((rc = plan_cursor_next(a->cursor, &a->step, err)) > 0)
         for (unsigned i = 0; i < a->step->targets; i++)
-            if (a->step->target[i].member == a->member) {
+            if (a->step->target[i].member == a->member && !a->step->target[i].later) {
                 a->need = (enum plan_need)a->step->target[i].need;
                 return 0;
             }

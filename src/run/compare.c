@@ -532,7 +532,7 @@ void compare_committing(struct run *r)
 {
     for (unsigned i = 0; i < r->parts; i++) {
         struct peer *p = r->part[i];
-        if (p->cache && p->state >= PEER_COMMITTING && p->failed_op == 0 && p->done == plan_totals(r->plan)->ops[i])
+        if (p->cache && p->state >= PEER_COMMITTING && p->failed_op == 0 && !r->told_else && p->done == plan_totals(r->plan)->ops[i])
             cache_advance(p->cache, r->plan, i);
     }
 }

@@ -89,6 +89,53 @@ void placing_take(void *ctx, const struct verdict *v, const struct allotment *a)
     t->blocked += a->place.blocked_original;
 }
 
+/* Members, numbered as in the group. */
+static uint64_t in_group(const struct run *r, uint64_t parts)
+{
+    uint64_t out = 0;
+    for (; parts; parts &= parts - 1)
+        out |= bit((unsigned)(r->part[__builtin_ctzll(parts)] - r->peer));
+    return out;
+}
+
+/* Content of the step that did not arrive. */
+static uint64_t missing(const struct plan_step *s, uint64_t failed)
+{
+    uint64_t out = 0;
+    for (unsigned i = 0; i < s->targets; i++)
+        out |= s->target[i].content ? failed & bit(s->target[i].member) : 0;
+    return out;
+}
+
+/*
+ * Copies are made and told of in one: who gets one is told, with it, of all that are to hold the object. Where not all came
+ * true he is told again; and those that have it learn of new ones only now, and nothing where none has arrived.
+ */
+int placing_done(struct run *r, const struct plan_step *s, uint64_t failed, struct err *e)
+{
+    uint64_t lack = missing(s, failed), now = s->after & ~in_group(r, lack);
+    if (!plan_tells(r->plan) || !(s->before | s->after) || r->left[s->phase])
+        return 0;
+    struct plan_step tell; /* large, and mostly of no use */
+    tell.targets = 0;
+    for (unsigned i = 0; i < s->targets; i++) {
+        const struct plan_target *t = &s->target[i];
+        if (t->later ? t->told != now : lack && !(failed & bit(t->member)))
+            tell.target[tell.targets++] = (struct plan_target){.member = t->member, .need = NEED_RECORD, .action = ACTION_RECORD};
+    }
+    r->told_else |= lack || s->phase != PLAN_ADD;
+    if (tell.targets == 0)
+        return 0;
+    entry_copy(&tell.entry, &s->entry);
+    tell.phase = PLAN_TELL;
+    tell.from = NULL;
+    tell.holders = tell.keep = tell.prune = tell.before = tell.after = 0;
+    tell.source = PLAN_NOBODY;
+    for (; lack; lack &= lack - 1)
+        holders_drop(&tell.entry.holders, &r->part[__builtin_ctzll(lack)]->id);
+    return plan_tell(r->plan, &tell, e);
+}
+
 static void tell(struct run *r, uint64_t n, const char *what, const char *first)
 {
     char text[PATH_LEN_MAX + 256];

@@ -253,6 +253,8 @@ static bool step_done(struct run *r)
     const struct plan_step *s = r->report_step;
     for (; r->report_target < s->targets; r->report_target++) {
         const struct plan_target *t = &s->target[r->report_target];
+        if (t->later)
+            continue;
         struct peer *p = r->part[t->member];
         uint64_t op = r->reported[t->member] + 1;
         if (s->phase == PLAN_PRUNE && !r->options->dry_run && (r->stage < PLAN_PRUNE || !prune_known(r, s)))
@@ -270,6 +272,8 @@ static bool step_done(struct run *r)
         r->reported[t->member] = op;
         bool adopts = plan_cursor_adopts(r->report, r->report_target);
         enum outcome o = r->options->dry_run ? would_be(p, t, s->entry.path) : outcome(p, op, s, t, adopts);
+        if (o != WENT_WELL)
+            r->report_failed |= (uint64_t)1 << t->member;
         if (o == FAILED)
             r->summary.failed += t->action != ACTION_RECORD;
         else if (o == WENT_WELL)
@@ -287,11 +291,15 @@ int report_advance(struct run *r, struct err *e)
                 return rc;
             r->report_ended = rc == 0;
             r->report_target = 0;
-            if (rc == 0)
+            r->report_failed = 0;
+            if (rc != 1)
                 break;
         }
         if (!step_done(r))
             break;
+        int rc = placing_done(r, r->report_step, r->report_failed, e);
+        if (rc < 0)
+            return rc;
         r->report_step = NULL;
     }
     return 0;

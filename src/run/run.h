@@ -157,6 +157,7 @@ struct run {
     const struct plan_step *report_step;
     unsigned report_target;
     uint64_t reported[PLAN_MEMBERS_MAX]; /* operations that the report has passed */
+    uint64_t report_failed;    /* of this step: members whose operation failed */
     bool report_ended;
     struct allot_group *allot; /* while a plan is made in a group with a policy; else NULL */
     struct placed {            /* what the plan could not make good, in objects */
@@ -171,6 +172,7 @@ struct run {
     struct prune *prune;       /* NULL: nothing is to be pruned */
     unsigned stage;            /* enum plan_phase: the one that is being carried out */
     bool keep_failed;          /* a version that lost could not be kept somewhere */
+    bool told_else;            /* members are told other things than the plan said, of who holds what */
     bool left[PLAN_PHASES];    /* phases that are left for the next run since they would replace such a version */
     bool blocked, waited;      /* by another run's lock, in this try; in an earlier one */
     bool lost_source;          /* an operation failed because its source died: another attempt may do better */
@@ -285,6 +287,8 @@ void limit_free(struct limit *l);
 bool placing_asked(const struct run *r);
 struct allot_group *placing_new(struct run *r); /* for the members that take part now; the caller frees */
 void placing_take(void *ctx, const struct verdict *v, const struct allotment *a); /* counts; ctx: the run */
+/* Of a step that is done: tells who holds the object, those who are to know only now, and those who were told more than came true. */
+int placing_done(struct run *r, const struct plan_step *s, uint64_t failed, struct err *e);
 void placing_tell(struct run *r);
 
 /* ---- explain.c: of options->explain, where it is set ---- */

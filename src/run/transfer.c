@@ -272,14 +272,17 @@ static int next_step(struct peer *p, struct err *e)
     int rc = p->step || p->cursor_end ? 0 : plan_cursor_next(p->cursor, &p->step, e);
     if (rc < 0)
         return rc;
-    p->cursor_end = !p->step;
-    p->held = p->cursor_end || p->step->phase > p->run->stage;
+    p->cursor_end = !p->step && rc != PLAN_NOT_YET;
+    p->held = !p->step || p->step->phase > p->run->stage;
     return !p->held;
 }
 
-static bool is_left(const struct run *r, const struct plan_step *s)
+/* Is the member to be given this target's operation now? */
+static bool is_due(const struct peer *p, const struct plan_step *s, const struct plan_target *t)
 {
-    return r->left[s->phase] || (s->phase == PLAN_PRUNE && prune_refused(r, s));
+    const struct run *r = p->run;
+    bool left = r->left[s->phase] || (s->phase == PLAN_PRUNE && prune_refused(r, s));
+    return t->member == p->part && !t->later && !left;
 }
 
 /* Gives a target as many operations as it may have under way. 0 or an error. */
@@ -295,7 +298,7 @@ static int fill_target(struct peer *p, struct err *e)
         if (p->step->phase == PLAN_PRUNE && !prune_known(p->run, p->step))
             break;
         for (unsigned i = 0; i < p->step->targets; i++)
-            if (p->step->target[i].member == p->part && !is_left(p->run, p->step))
+            if (is_due(p, p->step, &p->step->target[i]))
                 send_op(p, p->step, &p->step->target[i], i);
         p->step = NULL;
         p->step_no++;
@@ -363,10 +366,10 @@ static int fill_source(struct peer *p, struct err *e)
             int rc = plan_cursor_next(p->sends, &p->send_step, e);
             if (rc < 0)
                 return rc;
-            if (rc == 0) {
+            if (rc == 0)
                 end_sends(p);
+            if (rc != 1)
                 break;
-            }
         }
         const struct plan_step *s = p->send_step;
         if (s->phase > r->stage)
@@ -429,24 +432,37 @@ static void leave_what_waits(struct run *r)
         r->left[i] = true;
 }
 
-/* All that came before is durable everywhere: what waited for that begins. False when nothing did. */
-static bool next_stage(struct run *r)
+/* What arrived is known, and the cursors may go on. */
+static int end_telling(struct run *r, struct err *e)
+{
+    int rc = report_advance(r, e);
+    return rc < 0 ? rc : plan_tell_end(r->plan, e);
+}
+
+/* All that came before is durable everywhere: what waited for that begins. 1, 0 when nothing did, or an error. */
+static int next_stage(struct run *r, struct err *e)
 {
     unsigned next = PLAN_PHASES;
+    int rc;
     for (unsigned i = 0; i < r->parts; i++) {
         const struct peer *p = r->part[i];
         if (peer_lives(p) && p->step && p->step->phase < next)
             next = p->step->phase;
     }
+    if (next == PLAN_PHASES && plan_tells(r->plan)) {
+        next = PLAN_TELL;
+        if ((rc = end_telling(r, e)) < 0)
+            return rc;
+    }
     if (next == PLAN_PHASES)
-        return false;
+        return 0;
     if ((r->stage < PLAN_REPLACE && next >= PLAN_REPLACE) ||
         (r->stage < PLAN_REPLACE_BELOW && next >= PLAN_REPLACE_BELOW))
         leave_what_waits(r);
     r->stage = next;
     for (unsigned i = 0; i < r->parts; i++)
         r->part[i]->held = r->part[i]->flushed = false;
-    return true;
+    return 1;
 }
 
 /* A turn. An interruption gives what is under way a little while to end in order. */
@@ -483,7 +499,7 @@ static int carry_out(struct run *r, struct err *e)
     int rc;
     do
         rc = carry_out_stage(r, e);
-    while (rc == 0 && next_stage(r));
+    while (rc == 0 && (rc = next_stage(r, e)) > 0);
     return rc;
 }
 
@@ -507,7 +523,9 @@ int transfer_run(struct run *r, struct err *e)
         lend_roots(r);
         prune_begin(r);
         r->stage = PLAN_ADD;
-        r->keep_failed = false;
+        r->keep_failed = r->told_else = false;
+        if (r->allot)
+            plan_tell_begin(r->plan);
         memset(r->left, 0, sizeof r->left);
         for (unsigned i = 0; i < r->parts; i++) {
             r->part[i]->cursor = plan_cursor_new(r->plan);

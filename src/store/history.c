@@ -31,6 +31,7 @@ struct history {
     history_missed *missed;
     void *missed_ctx;
     struct entry tomb; /* a tombstone of the journal that stands for what is recorded, or what was pruned */
+    struct entry doubted; /* an intent, without the holders that it promised */
     uint64_t taken;
 
     int manifest;
@@ -143,9 +144,27 @@ static void settle_pruned(struct history *h, struct history_at *at)
     *at = (struct history_at){NULL, &h->tomb};
 }
 
+/*
+ * An intent names those that were to hold the object when all was done. Its run was cut short, so that only those are left
+ * who had it before, and were to keep it.
+ */
+static void doubt_holders(struct history *h, struct history_at *at)
+{
+    bool same = at->intent && at->recorded && entry_same_content(at->intent, at->recorded);
+    if (!at->intent || at->intent->holders.n == 0)
+        return;
+    entry_copy(&h->doubted, at->intent);
+    if (same)
+        holders_both(&h->doubted.holders, &at->recorded->holders);
+    else
+        h->doubted.holders.n = 0;
+    at->intent = &h->doubted;
+}
+
 /* A deletion that was seen through is all that is known of the path: what it took away is not to be met again. */
 static void settle(struct history *h, struct history_at *at)
 {
+    doubt_holders(h, at);
     if (!at->intent || at->intent->kind != ENTRY_GONE || at->intent->place.ino == 0)
         return;
     const struct entry *was = at->recorded;

@@ -6,6 +6,7 @@
 #include "store/check.h"
 #include "store/lookup.h"
 #include "store/put_batch.h"
+#include "store/recent.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,7 @@ struct put {
     struct put_batch *batch;
     struct lookup *own;
     struct content *content;
+    struct recent *recent;    /* NULL: not asked for since the last flush */
     struct file_dirs *source; /* of the root that was read from last; NULL: none yet */
     struct file_dirs *self;   /* of our own root, for adopting */
     bool named;               /* temps need a name here */
@@ -107,6 +109,7 @@ void put_free(struct put *p)
     umask(p->umask);
     if (p->stream.open)
         drop_stream(&p->stream, true);
+    recent_free(p->recent);
     put_batch_free(p->batch);
     journal_free(p->journal);
     lookup_free(p->own);
@@ -599,11 +602,32 @@ static int put_meta(struct put *p, struct op *op, struct err *e)
     return 0;
 }
 
+static bool is_this(const struct entry *have, const struct entry *want)
+{
+    return have && have->place.ino != 0 && entry_same_content(have, want) && entry_same_meta(have, want);
+}
+
+/* What this run has put in place before its last flush is not in the manifest yet. */
+static int find_recent(struct put *p, struct op *op, struct err *e)
+{
+    const struct entry *want = op->o->entry, *at = NULL;
+    if (!p->recent && !(p->recent = recent_new(p->a.journal, &p->a.id, e)))
+        op->stopped = true;
+    else if (recent_find(p->recent, want->path, want->path_len, &at, e) < 0)
+        op->stopped = true;
+    if (at)
+        op->have = at;
+    return op->stopped ? (e ? e->code : ERR_SYS) : 0;
+}
+
 static int put_record(struct put *p, struct op *op, struct err *e)
 {
-    const struct entry *want = op->o->entry;
-    if (!op->have || op->have->place.ino == 0 || !entry_same_content(op->have, want) ||
-        !entry_same_meta(op->have, want))
+    if (!is_this(op->have, op->o->entry)) {
+        int rc = find_recent(p, op, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (!is_this(op->have, op->o->entry))
         return changed(e);
     add_item(p, op, PUT_RECORD);
     return 0;
@@ -903,5 +927,7 @@ int put_end(struct put *p, const char *failed, struct err *e)
 
 int put_flush(struct put *p, struct err *e)
 {
+    recent_free(p->recent);
+    p->recent = NULL;
     return put_batch_flush(p->batch, e);
 }
