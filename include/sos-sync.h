@@ -100,6 +100,7 @@ struct sos_summary {
     uint64_t objects;   /* files and symlinks in the group */
     uint64_t copied, updated, adopted, pruned, deleted, conflicts; /* actions done (in a dry run: planned), one for each member changed; directories do not count */
     uint64_t under_replicated;
+    uint64_t over_replicated; /* objects with copies that are to go, but stay, since their member takes nothing away or others are away */
     uint64_t damaged;   /* copies whose content differs though nothing says that it was changed, found or known before */
     uint64_t healed;    /* of these: replaced by a good copy, or pruned (in a dry run: that would be) */
     uint64_t failed;    /* actions that failed, and objects that could not be read */

@@ -199,6 +199,7 @@ static void json_summary(struct reporter *r, const struct sos_summary *s)
         {"deleted", s->deleted},
         {"conflicts", s->conflicts},
         {"under_replicated", s->under_replicated},
+        {"over_replicated", s->over_replicated},
         {"damaged", s->damaged},
         {"healed", s->healed},
         {"failed", s->failed},

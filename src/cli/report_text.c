@@ -264,6 +264,8 @@ static void put_problems(struct output *out, const struct sos_summary *s)
         output_printf(out, ", %" PRIu64 " damaged", s->damaged - s->healed);
     if (s->under_replicated)
         output_printf(out, ", %" PRIu64 " with too few copies", s->under_replicated);
+    if (s->over_replicated)
+        output_printf(out, ", %" PRIu64 " with too many copies", s->over_replicated);
 }
 
 static const char *summary_color(enum sos_status status)

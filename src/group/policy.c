@@ -1,5 +1,6 @@
 #include "group/policy.h"
 
+#include "base/bit.h"
 #include "base/mem.h"
 #include "group/policy_file.h"
 #include "object/pattern_set.h"
@@ -34,11 +35,6 @@ struct group_policy {
     struct policy_settings settings;
     struct policy_member member[GROUP_MEMBERS_MAX];
 };
-
-static uint64_t bit(unsigned i)
-{
-    return UINT64_C(1) << i;
-}
 
 /* ---- the settings of a group ---- */
 

@@ -1,11 +1,7 @@
 #include "plan/allot.h"
 
+#include "base/bit.h"
 #include "plan/plan.h"
-
-static uint64_t bit(unsigned i)
-{
-    return UINT64_C(1) << i;
-}
 
 static uint64_t to_group(const struct allot_group *g, uint64_t parts)
 {
@@ -114,6 +110,14 @@ static void record_holders(const struct allot_group *g, const struct merge_row *
     }
 }
 
+static void leave_stuck(struct allot_group *g, struct allotment *out)
+{
+    uint64_t tried = out->place.drop & g->tries;
+    out->stuck = out->place.drop & g->keeps & ~tried;
+    out->place.drop &= ~out->stuck;
+    g->tries &= ~tried;
+}
+
 void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out)
 {
     uint64_t damaged = damaged_parts(row, v), silent = to_group(g, silent_parts(row, v));
@@ -130,6 +134,7 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     g->world.away |= silent;
     place_object(&g->world, &o, &out->place);
     g->world.away = away;
+    leave_stuck(g, out);
     take_room(g, out->place.add, o.size);
     out->after = (out->before | out->place.add) & ~out->place.drop;
     out->wanted = to_parts(g, out->place.wanted);
@@ -151,7 +156,7 @@ void allot_gone(const struct allot_group *g, const struct merge_row *row, const 
         if (row->at[i]->kind == ENTRY_DIR)
             continue;
         have |= bit(i);
-        *after |= believed(g, &row->at[i]->holders);
+        *after |= named(g, g->believed, &row->at[i]->holders);
     }
     *after |= to_group(g, have & ~v->present);
     *before = to_group(g, have) | *after;

@@ -14,6 +14,8 @@ struct allot_group {
     struct place_world world;         /* its rooms shrink as copies are planned */
     struct uuid id[PLAN_MEMBERS_MAX]; /* of their stores; none: not known */
     uint64_t believed;                /* of those that are away: their copies still count */
+    uint64_t keeps;                   /* members known to take nothing away: their surplus is left, */
+    uint64_t tries;                   /* but for one object of each of these, to see whether it still is so */
     uint8_t part[PLAN_MEMBERS_MAX];   /* number in the plan; PLAN_NOBODY: takes no part */
     uint8_t number[PLAN_MEMBERS_MAX]; /* and back */
 };
@@ -24,6 +26,7 @@ struct allotment {
     uint64_t before, after;           /* who has it, and who will */
     uint64_t outdated;                /* of before: who has an older version, or one that lost */
     uint64_t damaged;                 /* who has only a damaged copy, or a directory in its place */
+    uint64_t stuck;                   /* who is to give it up, and will not */
     uint64_t wanted, drop, keep;      /* numbered as in the plan: who is to get it or to stay up to date; who is to give it
                                          up, when all of keep are known to hold it */
     uint64_t later;                   /* of those that have it: who only lacks news of who holds it; and */

@@ -184,14 +184,25 @@ static int add_placed(struct judge *j, const struct merge_row *row, struct verdi
     return rc == 0 && a.drop ? add_prunes(j, v, &a, how, e) : rc;
 }
 
+/* What members who take nothing away have, stays. */
+static void leave_stuck(const struct judge *j, struct verdict *v)
+{
+    for (uint64_t left = j->a.keeps & v->present; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(left);
+        if (v->need[i] == NEED_REMOVE && j->a.stuck(j->a.ctx, v->winner.path, i))
+            v->need[i] = NEED_NOTHING;
+    }
+}
+
 static int add(struct judge *j, const struct merge_row *row, struct verdict *v, enum plan_hang hang, struct err *e)
 {
     if (j->a.lives && !v->skip && (v->winner.kind == ENTRY_FILE || v->winner.kind == ENTRY_LINK))
         j->a.lives(j->a.ctx, &v->winner);
     struct plan_how how = {.phase = PLAN_ADD, .hang = hang};
-    if (v->winner.kind == ENTRY_GONE && !v->skip)
+    if (v->winner.kind == ENTRY_GONE && !v->skip) {
         how.phase = PLAN_REMOVE;
-    else if (waits(j, v) || (hang == HANG_ON_DEATH && v->winner.kind != ENTRY_DIR))
+        leave_stuck(j, v);
+    } else if (waits(j, v) || (hang == HANG_ON_DEATH && v->winner.kind != ENTRY_DIR))
         how.phase = PLAN_REPLACE;
     how.phase = later(how.phase, depth(j, j->branches - (hang != HANG_ON_NOTHING)));
     return add_placed(j, row, v, &how, e);

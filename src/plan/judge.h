@@ -25,6 +25,9 @@ struct judge_args {
     void (*trouble)(void *ctx, const char *path, const char *why);
     /* Rows for which this says so are taken away from all members; all others are left alone. NULL: nothing is. */
     bool (*removes)(void *ctx, const struct merge_row *row);
+    /* Members (of the plan) that are known to take nothing away, and what is asked of each thing that is to go from one: true, it is left. */
+    uint64_t keeps;
+    bool (*stuck)(void *ctx, const char *path, unsigned part);
     struct uuid remover; /* in whose name, */
     uint64_t above;      /* with a counter above this one, */
     int64_t now;         /* and when */

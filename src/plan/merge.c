@@ -1,5 +1,6 @@
 #include "plan/merge.h"
 
+#include "base/bit.h"
 #include "base/mem.h"
 #include "base/path.h"
 
@@ -23,11 +24,6 @@ struct merge {
     size_t last_len;
     char last[PATH_LEN_MAX + 1]; /* path of the last row */
 };
-
-static uint64_t bit(unsigned i)
-{
-    return (uint64_t)1 << i;
-}
 
 struct merge *merge_new(const struct merge_source *source, unsigned n)
 {

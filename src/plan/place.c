@@ -1,13 +1,9 @@
 #include "plan/place.h"
 
+#include "base/bit.h"
 #include "object/digest.h"
 
 #include <string.h>
-
-static uint64_t bit(unsigned i)
-{
-    return UINT64_C(1) << i;
-}
 
 static uint64_t everybody(unsigned members)
 {

@@ -1,14 +1,9 @@
 #include "plan/reconcile.h"
 
+#include "base/bit.h"
 #include "object/delta.h"
 
 #include <string.h>
-
-/* Sets of members are masks: bit i is member i. */
-static uint64_t bit(unsigned i)
-{
-    return (uint64_t)1 << i;
-}
 
 static unsigned lowest(uint64_t set)
 {

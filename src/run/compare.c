@@ -341,6 +341,28 @@ static bool removes(void *ctx, const struct merge_row *row)
     return yes;
 }
 
+/* One in a run is tried all the same. */
+static bool stuck(void *ctx, const char *path, unsigned part)
+{
+    struct run *r = ctx;
+    unsigned member = (unsigned)(r->part[part] - r->peer);
+    uint64_t bit = (uint64_t)1 << member;
+    if (r->tries & bit) {
+        r->tries &= ~bit;
+        return false;
+    }
+    placing_stuck(r, member, path);
+    return true;
+}
+
+static uint64_t keeping_parts(const struct run *r)
+{
+    uint64_t keeps = 0;
+    for (unsigned i = 0; i < r->parts; i++)
+        keeps |= r->part[i]->caps & STORE_KEEPS_ALL ? (uint64_t)1 << i : 0;
+    return keeps;
+}
+
 static struct judge *new_judge(struct run *r)
 {
     static const enum plan_conflict conflicts[] = {
@@ -349,7 +371,7 @@ static struct judge *new_judge(struct run *r)
     struct judge_args a = {
         .plan = r->plan, .members = r->parts, .only_damaged = damage_scrubs(r), .ctx = r, .added = ask, .trouble = object_trouble, .name_of = name_of,
         .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
-        .group = r->allot, .allotted = r->states ? status_take : placing_take,
+        .group = r->allot, .allotted = r->states ? status_take : placing_take, .keeps = keeping_parts(r), .stuck = stuck,
         .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
         .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
     };
@@ -459,6 +481,7 @@ static void new_plan(struct run *r)
     explain_begin(r);
     if (r->states)
         status_begin(r);
+    r->tries = r->options->dry_run ? 0 : placing_keeps(r);
 }
 
 /* A plan of what all have now; members that fall away meanwhile are left out. */

@@ -1,6 +1,7 @@
 /* Why an object is where it is, and where it should be: what a plan would make of it. */
 #include "run/run.h"
 
+#include "base/bit.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -19,11 +20,6 @@ struct explained {
     const char *preferred[PLAN_MEMBERS_MAX], *blocked[PLAN_MEMBERS_MAX];
     char why[PLAN_MEMBERS_MAX][64], source[POLICY_KEYS][PATH_LEN_MAX + 64];
 };
-
-static uint64_t bit(unsigned i)
-{
-    return UINT64_C(1) << i;
-}
 
 void explain_begin(struct run *r)
 {

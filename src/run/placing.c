@@ -1,6 +1,7 @@
 /* Policies: what the run knows of the group's members that placement must know, and what came of it. */
 #include "run/run.h"
 
+#include "base/bit.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -51,6 +52,8 @@ struct allot_group *placing_new(struct run *r)
 {
     struct allot_group *g = mem_zalloc(sizeof *g);
     g->policy = r->policy;
+    g->keeps = placing_keeps(r);
+    g->tries = r->options->dry_run ? 0 : g->keeps;
     g->world.members = (unsigned)r->peers;
     for (unsigned i = 0; i < r->peers; i++) {
         struct peer *p = &r->peer[i];
@@ -77,6 +80,28 @@ struct allot_group *placing_new(struct run *r)
 
 /* ---- what came of it ---- */
 
+uint64_t placing_keeps(const struct run *r)
+{
+    uint64_t keeps = 0;
+    for (size_t i = 0; i < r->peers; i++)
+        keeps |= peer_lives(&r->peer[i]) && r->peer[i].caps & STORE_KEEPS_ALL ? bit((unsigned)i) : 0;
+    return keeps;
+}
+
+static void count_over(struct placed *t, const char *path)
+{
+    if (strcmp(t->last_over, path) == 0)
+        return;
+    snprintf(t->last_over, sizeof t->last_over, "%s", path);
+    t->over++;
+}
+
+void placing_stuck(struct run *r, unsigned member, const char *path)
+{
+    r->placed.stuck[member]++;
+    count_over(&r->placed, path);
+}
+
 void placing_take(void *ctx, const struct verdict *v, const struct allotment *a)
 {
     struct run *r = ctx;
@@ -87,6 +112,10 @@ void placing_take(void *ctx, const struct verdict *v, const struct allotment *a)
     if (a->place.waiting && t->waiting++ == 0)
         snprintf(t->first_waiting, sizeof t->first_waiting, "%s", v->winner.path);
     t->blocked += a->place.blocked_original;
+    for (uint64_t left = a->stuck; left; left &= left - 1)
+        placing_stuck(r, (unsigned)__builtin_ctzll(left), v->winner.path);
+    if (a->place.waiting)
+        count_over(t, v->winner.path);
 }
 
 /* Members, numbered as in the group. */
@@ -144,12 +173,28 @@ static void tell(struct run *r, uint64_t n, const char *what, const char *first)
     report_trouble(r, NULL, NULL, false, text);
 }
 
+static void tell_stuck(struct run *r)
+{
+    for (size_t i = 0; i < r->group->members; i++) {
+        uint64_t n = r->placed.stuck[i];
+        char text[256];
+        if (n == 0)
+            continue;
+        snprintf(text, sizeof text, "%" PRIu64 " object%s that %s to go from it %s: it takes no DELETE, and keeps what it has",
+                 n, n == 1 ? "" : "s", n == 1 ? "is" : "are", n == 1 ? "stays" : "stay");
+        report_trouble(r, r->group->member[i].name, NULL, false, text);
+        report_status(r, SOS_COPIES);
+    }
+}
+
 void placing_tell(struct run *r)
 {
     if (r->options->explain)
         return;
     const struct placed *t = &r->placed;
     r->summary.under_replicated = t->under;
+    r->summary.over_replicated = t->over;
+    tell_stuck(r);
     if (t->under)
         tell(r, t->under, "with fewer copies than asked for, since there is no other member for them", t->first_under);
     if (t->waiting)

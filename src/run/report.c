@@ -187,19 +187,25 @@ enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
 /* A failure's reason is told, and forgotten. Operations come in order. */
 static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step *s, const struct plan_target *t, bool adopts)
 {
-    bool removes = t->need == NEED_REMOVE || t->need == NEED_PRUNE; /* which some stores cannot do at all */
+    bool removes = t->need == NEED_REMOVE || t->need == NEED_PRUNE; /* which some members do not do at all */
     struct run *r = p->run;
     struct failure *x = p->fail_first;
-    if (!x || x->op != op)
+    if (!x || x->op != op) {
+        /* It does take things away by now: another attempt takes the rest. */
+        r->moved |= removes && p->caps & STORE_KEEPS_ALL && op <= p->done;
         return op > p->done ? FAILED : WENT_WELL; /* the member died first: that has been told */
+    }
     bool asked = x->code == ERR_DAMAGED && damage_suspect(p, s, adopts, x->text);
     bool passed = passes_on(r, p, s, x->code);
-    enum outcome o = asked || passed || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
+    bool stuck = removes && x->code == ERR_UNSUPPORTED;
+    enum outcome o = asked || passed || stuck || tries_again(r, x->code) ? LEFT_OPEN : FAILED;
+    if (stuck)
+        placing_stuck(r, (unsigned)(p - r->peer), s->entry.path); /* which tells it at the end */
     if (o == FAILED) {
         report_trouble(r, p->member->name, s->entry.path, true, x->text);
-        report_status(r, removes && x->code == ERR_UNSUPPORTED ? SOS_COPIES : SOS_PARTIAL);
+        report_status(r, SOS_PARTIAL);
     }
-    r->moved |= o == LEFT_OPEN && !asked && !passed;
+    r->moved |= o == LEFT_OPEN && !asked && !passed && !stuck;
     p->fail_first = x->next;
     if (!p->fail_first)
         p->fail_last = &p->fail_first;

@@ -162,10 +162,13 @@ struct run {
     struct allot_group *allot; /* while a plan is made in a group with a policy; else NULL */
     struct placed {            /* what the plan could not make good, in objects */
         uint64_t under, waiting, blocked;
-        char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1];
+        uint64_t over;         /* with copies that are to go, but do not */
+        uint64_t stuck[PLAN_MEMBERS_MAX]; /* numbered as in the group: copies that a member keeps, since it takes nothing away */
+        char first_under[PATH_LEN_MAX + 1], first_waiting[PATH_LEN_MAX + 1], last_over[PATH_LEN_MAX + 1];
     } placed;
     struct tally *tally;       /* of what is recorded, while a status is made; else NULL */
     struct explained *explained; /* while a plan is made: what it does with options->explain; else NULL */
+    uint64_t tries;            /* members, numbered so, that are known to take nothing away, and are to be asked once more */
     bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
@@ -290,6 +293,9 @@ void placing_take(void *ctx, const struct verdict *v, const struct allotment *a)
 /* Of a step that is done: tells who holds the object, those who are to know only now, and those who were told more than came true. */
 int placing_done(struct run *r, const struct plan_step *s, uint64_t failed, struct err *e);
 void placing_tell(struct run *r);
+/* A copy that is to go stays, since its member, numbered as in the group, takes nothing away. Copies of an object come together. */
+void placing_stuck(struct run *r, unsigned member, const char *path);
+uint64_t placing_keeps(const struct run *r); /* members, numbered as in the group, that are known for that */
 
 /* ---- explain.c: of options->explain, where it is set ---- */
 

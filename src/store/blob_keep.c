@@ -20,11 +20,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define REFUSES "keeps-all" /* an empty file: the store has refused to take anything away */
+
 struct blob_keep {
     const struct store_options *o;
     char *shown, *dir;
     struct state state;  /* fd -1: nothing is kept; it carries the lock */
     bool holds;
+    bool refuses;
     struct uuid id;
     struct store_rules rules;
     int64_t moment;
@@ -187,6 +190,7 @@ int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *
         rc = state_read_marker(&k->state, &m, e);
     if (rc < 0)
         return rc;
+    k->refuses = k->state.fd >= 0 && faccessat(k->state.fd, REFUSES, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     if (m.group)
         k->id = m.id;
     info->id = k->id;
@@ -480,6 +484,25 @@ static int need_journal(struct blob_keep *k, struct err *e)
         return err_sys(e, "journal");
     k->journal = journal_new(own, &k->id, e);
     return k->journal ? 0 : e->code;
+}
+
+bool blob_keep_refuses(const struct blob_keep *k)
+{
+    return k->refuses;
+}
+
+void blob_keep_set_refuses(struct blob_keep *k, bool refuses)
+{
+    struct err ignored; /* not remembered, it is found out once more */
+    bool was = k->refuses;
+    k->refuses = refuses;
+    if (was == refuses || k->state.fd < 0)
+        return;
+    int fd = refuses ? state_create(&k->state, REFUSES, &ignored) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (!refuses)
+        state_remove(&k->state, REFUSES);
 }
 
 #define JOURNAL_OFTEN 256u /* operations: what a killed run may forget */

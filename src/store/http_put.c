@@ -26,6 +26,7 @@ struct put {
     struct buf bytes;    /* of the object: all, or what has not been handed to the request */
     struct http_try try;
     bool trying, removal, prune;
+    bool looking;        /* is what was to be removed there at all? */
     struct err why;      /* settled: code 0 or what went wrong */
 };
 
@@ -38,7 +39,7 @@ struct http_puts {
     unsigned under_way;
     struct put *now;           /* the one that comes by stream */
     struct blob_in in;
-    bool keeps_all;            /* it has refused to remove something */
+    enum { UNTRIED, TAKES, REFUSES } removal; /* what it does when it is asked to remove something */
     struct err lost;           /* what ends the store's part in the run */
 };
 
@@ -137,7 +138,8 @@ static void ask(struct http_puts *p, struct put *x, enum http_method method, boo
     char *path = mem_printf("/blob/%s", x->path);
     const struct http_ask a = {.method = method, .path = path,
                                .headers = x->head.len ? (const char *)x->head.data : NULL, .body = x->bytes.data,
-                               .body_len = x->bytes.len, .stream = stream, .length = length, .most = 1 << 20};
+                               .body_len = x->bytes.len, .stream = stream, .length = length,
+                               .hold = method == HTTP_GET ? 1 : 0, .most = method == HTTP_GET ? 0 : 1 << 20};
     http_try_begin(&x->try, p->client, p->health, &a);
     free(path);
     x->trying = true;
@@ -151,20 +153,67 @@ static bool is_full(const struct put *x, const struct err *e)
     return http_request_status(x->try.request) == 507 || strstr(e->msg, "failed to write to storage");
 }
 
+static void is_removed(struct http_puts *p, struct put *x)
+{
+    p->removal = TAKES;
+    blob_keep_set_refuses(p->keep, false);
+    settle(p, x, 0, NULL);
+}
+
+static void is_refused(struct http_puts *p, struct put *x)
+{
+    p->removal = REFUSES;
+    blob_keep_set_refuses(p->keep, true);
+    settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
+}
+
+/* A server that knows no DELETE says of it what it says of all that it does not know, and of objects that are not there. */
+static void look_for_it(struct http_puts *p, struct put *x)
+{
+    end_request(p, x);
+    x->looking = true;
+    ask(p, x, HTTP_GET, false, 0);
+}
+
+/* Would the same be said of any other object? */
+static bool for_all(int status)
+{
+    return status == 501 || (status >= 400 && status < 500 && status != 408 && status != 409 && status != 423 &&
+                             status != 425 && status != 429);
+}
+
+static void look_at_removal(struct http_puts *p, struct put *x, int rc, const struct err *e)
+{
+    int status = x->try.request ? http_request_status(x->try.request) : 0;
+    if (rc == 1 && !x->looking)
+        is_removed(p, x);
+    else if (rc == ERR_UNSUPPORTED && !x->looking && (status == 404 || status == 410))
+        look_for_it(p, x);
+    else if (rc == ERR_UNSUPPORTED && x->looking && (status == 404 || status == 410))
+        settle(p, x, 0, NULL); /* somebody else was first: that says nothing of what it takes */
+    else if (rc == ERR_UNSUPPORTED && !x->looking && for_all(status))
+        is_refused(p, x);
+    else
+        settle(p, x, rc == ERR_UNSUPPORTED ? ERR_SYS : ERR_CHANGED, e->msg);
+}
+
 static void look_at(struct http_puts *p, struct put *x)
 {
     struct err e = {0};
     int rc = http_try_step(&x->try, &e);
+    if (x->looking && http_try_good(&x->try)) {
+        is_refused(p, x); /* its bytes are not waited for */
+        return;
+    }
     if (rc == 0)
         return;
-    if (rc == 1 && x != p->now)
+    if (x->removal)
+        look_at_removal(p, x, rc, &e);
+    else if (rc == 1 && x != p->now)
         settle(p, x, 0, NULL);
     else if (rc == 1)
         settle(p, x, ERR_CHANGED, "the server answered before the object had come");
-    else if (rc == ERR_UNSUPPORTED && x->removal) {
-        p->keeps_all = true;
-        settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
-    } else
+    else
         settle(p, x, rc != ERR_UNSUPPORTED ? ERR_CHANGED : is_full(x, &e) ? ERR_FULL : ERR_SYS, e.msg);
     if (rc == ERR_PROTO && p->lost.code == 0)
         p->lost = e;
@@ -221,21 +270,23 @@ int http_puts_apply(struct http_puts *p, const struct store_op *op, struct err *
 {
     struct put *x = add(p, op);
     const char *no = refusal(p, op);
+    unsigned most = UNDER_WAY_MAX;
     if (no) {
         settle(p, x, ERR_DENIED, no);
     } else if (op->how == STORE_RECORD) {
         settle(p, x, 0, NULL);
-    } else if ((op->how == STORE_REMOVE || op->how == STORE_PRUNE) && p->keeps_all) {
+    } else if ((op->how == STORE_REMOVE || op->how == STORE_PRUNE) && p->removal == REFUSES) {
         settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
     } else if (op->how == STORE_REMOVE || op->how == STORE_PRUNE) {
         x->removal = true;
         x->prune = op->how == STORE_PRUNE;
         ask(p, x, HTTP_DELETE, false, 0);
+        most = p->removal == UNTRIED ? 0 : most; /* so that a server which refuses is asked once */
     } else {
         settle(p, x, ERR_UNSUPPORTED, "a blob-server has nothing but objects with content");
     }
     report(p);
-    return make_room(p, UNDER_WAY_MAX, e);
+    return make_room(p, most, e);
 }
 
 int http_puts_begin(struct http_puts *p, const struct store_op *op, struct err *e)

@@ -21,6 +21,7 @@ enum store_cap {
     STORE_CAN_LEND = 2,   /* has a root descriptor that others on this machine may read from */
     STORE_KEEPS_META = 4, /* keeps mode and mtime */
     STORE_BY_ID = 8,      /* its objects are known by their ids alone: see store/blob.h. Members of a group agree in it */
+    STORE_KEEPS_ALL = 16, /* when last asked to, it refused to take anything away: one removal in a run shows whether it still does */
 };
 
 enum store_fsync { STORE_FSYNC_BATCH, STORE_FSYNC_ALWAYS, STORE_FSYNC_NONE };

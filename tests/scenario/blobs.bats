@@ -188,9 +188,27 @@ teardown() {
     exits 0 --json --config sos.conf --policy policy
     [ -z "$(acts <<<"$output")" ]
     cp a/* b; cp a/* c
-    exits 4 --config sos.conf --policy policy
-    [[ $errors == *"takes no DELETE"* ]]
+    : >b.log; : >c.log
+    exits 4 --json --config sos.conf --policy policy
+    [ "$(grep -c "takes no DELETE" <<<"$output")" = 2 ]
+    [ "$(summary over_replicated <<<"$output") $(summary failed <<<"$output")" = "4 0" ]
+    [ -z "$(acts <<<"$output")" ]
     [ "$(find a b c -type f | wc -l)" = 12 ]
+    [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "1 1" ]
+    # From now on it is known: told again, planned no more, and asked once in a run.
+    exits 4 -n --json --config sos.conf --policy policy
+    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 4 ]
+    [ "$(asked b 'DELETE .*')" = 1 ]
+    exits 4 --json --config sos.conf --policy policy
+    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 4 ]
+    [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "2 2" ]
+    # Until it takes DELETE after all.
+    misbehave b '"DELETE *" delete'
+    misbehave c '"DELETE *" delete'
+    exits 0 --json --config sos.conf --policy policy
+    [ "$(summary pruned <<<"$output") $(summary over_replicated <<<"$output")" = "4 0" ]
+    [ "$(find a b c -type f | wc -l)" = 8 ]
+    idle --config sos.conf --policy policy
     cp a/* d
     printf '[1]\nx: %s\ny: %s\n' "$a" "$d" >sos.conf
     printf '[default]\nblocked: y\n' >policy
@@ -198,6 +216,25 @@ teardown() {
     exits 0 --json --config sos.conf --policy policy
     [ "$(summary pruned <<<"$output")" = 4 ]
     [ -z "$(ls d)" ]
+}
+
+@test "blobs: what was removed and a server keeps is told, and comes back nowhere" {
+    serve a; serve b
+    mkdir d
+    for i in 1 2 3; do echo $i >a/o$i; done
+    printf '[1]\n-: %s\n-: %s\n-: %s\n' "$a" "$b" "$PWD/d" >sos.conf
+    exits 0 --config sos.conf
+    exits 4 rm --config sos.conf o1 o2
+    [ "$(ls d)" = o3 ]
+    : >a.log
+    exits 4 --json --config sos.conf
+    [ -z "$(acts <<<"$output")" ]
+    [ "$(ls d)" = o3 ]
+    [ "$(asked a 'DELETE .*')" = 1 ]
+    misbehave a '"DELETE *" delete'
+    misbehave b '"DELETE *" delete'
+    exits 0 --config sos.conf
+    alike a b d
 }
 
 @test "blobs: deletions: propagate is refused, as a server knows no deletions" {

@@ -16,6 +16,7 @@ PATTERN is a shell pattern for "METHOD PATH" (quoted as in a shell). COUNT: only
     body=TEXT        200 with this body              corrupt     200, with the first byte of the body changed
     nolength         200 with neither length nor chunks, ended by closing
     page             200 with a page that is not what was asked for
+    delete           it takes DELETE after all
 """
 import argparse
 import asyncio
@@ -270,6 +271,8 @@ class Connection(asyncio.Protocol):
             good = 200, [("Content-Type", "text/html")], b"<html><title>404 page not found</title></html>"
         elif name == "cut":
             cut = int(value)
+        elif name == "delete":
+            good = self.server.delete(path[6:], headers, body)
         elif name == "nolength":
             length = False
         elif name == "corrupt":

@@ -290,7 +290,7 @@ static void json_trouble(void **state)
 
 static const struct sos_summary full = {
     .group = "2", .members = 3, .unreachable = 1, .objects = 100, .copied = 12, .updated = 1, .adopted = 2,
-    .pruned = 4, .deleted = 5, .conflicts = 6, .under_replicated = 7, .damaged = 10, .healed = 9, .failed = 8,
+    .pruned = 4, .deleted = 5, .conflicts = 6, .under_replicated = 7, .over_replicated = 3, .damaged = 10, .healed = 9, .failed = 8,
     .literal_bytes = 3565158,
     .wire_bytes = 10, .seconds = 1.2344999, .dry_run = true, .status = SOS_PARTIAL,
 };
@@ -300,11 +300,11 @@ static void json_summary(void **state)
     (void)state;
     static const char *const keys[] = {
         "event", "group", "members", "unreachable", "objects", "copied", "updated", "adopted", "pruned",
-        "deleted", "conflicts", "under_replicated", "damaged", "healed", "failed", "literal_bytes", "wire_bytes", "seconds",
+        "deleted", "conflicts", "under_replicated", "over_replicated", "damaged", "healed", "failed", "literal_bytes", "wire_bytes", "seconds",
         "dry_run", "status"};
     static const struct { const char *key; json_int_t v; } want[] = {
         {"members", 3}, {"unreachable", 1}, {"objects", 100}, {"copied", 12}, {"updated", 1}, {"adopted", 2},
-        {"pruned", 4}, {"deleted", 5}, {"conflicts", 6}, {"under_replicated", 7}, {"damaged", 10}, {"healed", 9}, {"failed", 8},
+        {"pruned", 4}, {"deleted", 5}, {"conflicts", 6}, {"under_replicated", 7}, {"over_replicated", 3}, {"damaged", 10}, {"healed", 9}, {"failed", 8},
         {"literal_bytes", 3565158}, {"wire_bytes", 10}, {"status", 3},
     };
     struct fixture *f = made(true);
