@@ -229,6 +229,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .read_only = a->options->read_only,
         .no_delete = a->options->no_delete,
         .scratch = a->scratch,
+        .group = a->options->group,
         .by = a->by,
         .checksum = m.flags & OPEN_CHECKSUM,
         .recall = m.flags & OPEN_RECALL,

@@ -23,7 +23,8 @@ struct agent_options {
     bool no_delete;        /* none is replaced by one of another kind, none is removed */
     bool no_sandbox;       /* do not lock in */
     bool blobs;            /* root is a directory of blobs, whatever OPEN says */
-    bool http;             /* root is the URL of a blob-server; with root and local */
+    bool http;             /* root is the URL of a blob-server; with root and local, */
+    const char *group;     /* and what its state is kept for */
     const char *const *neighbour; /* roots of stores that may be lent to this one, to be read from */
     size_t neighbours;
 };

@@ -31,7 +31,7 @@
 struct rules {
     struct sandbox_rule *rule;
     size_t n;
-    int held[2];     /* descriptors that rules name */
+    int held[3];     /* descriptors that rules name */
     size_t holds;
     char *parent[2]; /* paths that rules name */
     size_t parents;
@@ -108,6 +108,18 @@ static bool only_read(const struct agent *a, int state)
            (state < 0 || fstatat(state, STATE_JOURNAL, &st, AT_SYMLINK_NOFOLLOW) < 0);
 }
 
+/* Whoever calls may say that the root is a directory of blobs: then its state is beside it, where it has been made. */
+static void allow_beside(const struct agent *a, struct rules *r)
+{
+    char *state = store_flat_state(a->root, NULL);
+    int beside = open(state, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (beside >= 0) {
+        allow(r, NULL, beside, a->dry_run ? SANDBOX_READ : READ_WRITE);
+        r->held[r->holds++] = beside;
+    }
+    free(state);
+}
+
 static void allow_store(const struct agent *a, struct rules *r)
 {
     int root = open_dir(a->root);
@@ -121,6 +133,8 @@ static void allow_store(const struct agent *a, struct rules *r)
         allow_parent(r, a->root);
     }
     allow_state(a, r, state, a->dry_run ? SANDBOX_READ : READ_WRITE);
+    if (a->options->root && !a->options->local && !a->state_dir)
+        allow_beside(a, r);
 }
 
 /* Of a directory of blobs: its state is beside it. */
@@ -146,7 +160,7 @@ static void allow_flat(const struct agent *a, struct rules *r)
 static int lock_in(struct agent *a, struct err *e)
 {
     const struct agent_options *o = a->options;
-    struct rules r = {.rule = mem_alloc((o->neighbours + 6) * sizeof *r.rule)};
+    struct rules r = {.rule = mem_alloc((o->neighbours + 7) * sizeof *r.rule)};
     if (a->blobs)
         allow_flat(a, &r);
     else

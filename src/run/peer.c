@@ -85,7 +85,7 @@ int peer_serve_local(int fd, void *ctx)
     struct agent_options options = {
         .root = http ? p->where : p->member->address.path,
         .state_dir = http ? blobs_state_dir(r->options) : beside && *beside ? beside : blobs ? r->options->state_dir : NULL,
-        .local = true, .http = http, .blobs = blobs && !http,
+        .local = true, .http = http, .group = r->group->name, .blobs = blobs && !http,
         .dry_run = r->options->dry_run, .no_sandbox = r->options->no_sandbox,
         .neighbour = neighbour, .neighbours = n,
     };

@@ -26,7 +26,7 @@ struct blob_keep {
     const struct store_options *o;
     char *shown, *dir;
     struct state state;  /* fd -1: nothing is kept; it carries the lock */
-    bool holds;
+    bool holds, needed;
     bool refuses;
     struct uuid id;
     struct store_rules rules;
@@ -105,6 +105,11 @@ struct blob_keep *blob_keep_new(const struct store_options *options, const char 
     return k;
 }
 
+void blob_keep_need(struct blob_keep *k)
+{
+    k->needed = true;
+}
+
 static void drop_journal(struct blob_keep *k)
 {
     journal_free(k->journal);
@@ -160,6 +165,9 @@ static int open_dir(struct blob_keep *k, bool create, struct err *e)
         return 0;
     if (create && blob_keep_make_dir(k->dir) < 0) {
         struct err text;
+        if (k->needed)
+            return err_sys(e, "%s: cannot be made beside the directory of blobs, which is not served without it; make it there "
+                           "by hand, once", k->dir);
         err_sys(&text, "%s: cannot be made, so nothing is remembered of the objects of %s", k->dir, k->shown);
         k->o->watch.problem(k->o->watch.ctx, false, NULL, text.msg);
         return 0;

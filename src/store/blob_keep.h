@@ -41,6 +41,7 @@ int blob_keep_make_dir(const char *path); /* and all above it: 0, or -1 with err
  */
 struct blob_keep *blob_keep_new(const struct store_options *options, const char *shown, const char *dir,
                                 const struct uuid *self);
+void blob_keep_need(struct blob_keep *k); /* without a directory there is no scan, but in a dry run */
 void blob_keep_free(struct blob_keep *k);
 
 /* Of the store's functions, what is about records; info's flags and caps are the caller's. */

@@ -108,6 +108,7 @@ static int flat_inspect(struct store *s, struct store_info *info, struct err *e)
     uuid_random(&fresh);
     char *dir = store_flat_state(f->o.root, f->o.state_dir);
     f->keep = blob_keep_new(&f->o, f->o.root, dir, &fresh);
+    blob_keep_need(f->keep);
     free(dir);
     int rc = open_root(f, e);
     if (rc < 0)

@@ -92,11 +92,16 @@ static struct uuid own_id(const char *url)
     return id;
 }
 
-/* A name that a person recognises, and that no other server has. */
-static char *state_of(const char *state_dir, const char *url)
+/*
+ * A name that a person recognises, and that no other server has. A server can be a member of several groups, which must not
+ * know of each other: each has a state of its own.
+ */
+static char *state_of(const char *state_dir, const char *group, const char *url)
 {
     char hex[2 * DIGEST_LEN + 1];
-    struct digest d = digest_of(url, strlen(url));
+    char *both = mem_printf("%s\n%s", group ? group : "", url);
+    struct digest d = digest_of(both, strlen(both));
+    free(both);
     const char *host = strstr(url, "://");
     char *name = mem_strdup(host ? host + 3 : url);
     for (char *c = name; *c; c++)
@@ -112,7 +117,7 @@ static int http_inspect(struct store *s, struct store_info *info, struct err *e)
 {
     struct http *h = http_of(s);
     struct uuid id = own_id(h->o.root);
-    char *dir = h->o.state_dir ? state_of(h->o.state_dir, h->o.root) : NULL;
+    char *dir = h->o.state_dir ? state_of(h->o.state_dir, h->o.group, h->o.root) : NULL;
     h->keep = blob_keep_new(&h->o, h->o.root, dir, &id);
     free(dir);
     *info = (struct store_info){.exists = true, .parent_exists = true, .caps = STORE_BY_ID};

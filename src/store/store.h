@@ -70,6 +70,7 @@ struct store_options {
     enum store_fsync fsync;
     unsigned threads;       /* for hashing; 0: as many as there are cores */
     const struct filter *filter; /* borrowed; NULL: none */
+    const char *group;      /* of a blob-server: its state is one of this group; NULL: of none */
     const char *by;         /* who drives the run, for people to read; NULL: not known */
     struct store_rules rules; /* of the scan */
     struct store_watch watch;

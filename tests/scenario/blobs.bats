@@ -218,6 +218,17 @@ teardown() {
     [ -z "$(ls d)" ]
 }
 
+@test "blobs: a server may be in two groups" {
+    serve a; serve b; serve c
+    blob a one; blob b two; blob c three
+    printf '[1]\n-: %s\n-: %s\n[2]\n-: %s\n-: %s\n' "$a" "$b" "$c" "$a" >sos.conf
+    exits 0 --config sos.conf
+    exits 0 --config sos.conf
+    alike a b c
+    idle --config sos.conf --group 1
+    idle --config sos.conf --group 2
+}
+
 @test "blobs: what was removed and a server keeps is told, and comes back nowhere" {
     serve a; serve b
     mkdir d
@@ -332,6 +343,37 @@ teardown() {
     [ -z "$(find a b c -name '.*')" ]
     exits 0 rm --config sos.conf --policy policy "$id"
     [ ! -e "c/$id" ]
+}
+
+# The far end of a forced command: whatever it is asked to execute, it serves this directory.
+held() {
+    printf '#!/bin/sh\nexec %q agent --root %q\n' "$SOS_SYNC" "$1" >held
+    chmod +x held
+}
+
+@test "blobs: a forced command serves a directory of blobs with its state beside it, or says what is missing" {
+    serve a
+    mkdir b
+    blob a one; blob b two
+    held "$PWD/b"
+    EXTRA+=(--rsh "$PWD/held")
+    printf '[1]\n-: %s\n-: ssh://far%s/b\n' "$a" "$PWD" >sos.conf
+    local got=0
+    sync --config sos.conf 2>errors || got=$?
+    if [ "$got" != 0 ]; then # where the kernel confines it
+        [ "$got" = 3 ]
+        grep -q "b.sos-sync: cannot be made beside.*make it there" errors || { cat errors; false; }
+        [ -z "$(find b -name '.*')" ]
+    fi
+    mkdir -p b.sos-sync
+    exits 0 --config sos.conf
+    alike a b
+    [ -s b.sos-sync/manifest ]
+    [ -z "$(find b -name '.*')" ]
+    idle --config sos.conf
+    # It remembers: what is gone at once is taken for an unmounted disk.
+    rm b/*
+    exits 6 --config sos.conf
 }
 
 # gateway NAME BACKEND: nginx in front of a server, with https; its URL is then in the variable NAME, its certificate trusted.
