@@ -2,11 +2,14 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "group/address.h"
 #include "object/mtree.h"
 #include "object/manifest.h"
 #include "store/store.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)256 * 1024)
@@ -181,22 +184,28 @@ static enum sos_status status_of(int code)
     }
 }
 
-static enum sos_status list(struct cmd *c, const char *root)
+static void on_damage(void *ctx, const char *path, const char *message)
+{
+    on_problem(ctx, true, path, message);
+}
+
+static enum sos_status list(struct cmd *c, const char *root, bool http)
 {
     const struct options *o = c->options;
     struct job job = {.cmd = c, .piece = mem_alloc(PIECE)};
     struct err e = {0};
     struct store_options options = {
         .root = root,
-        .state_dir = o->state_dir,
+        .state_dir = http ? NULL : o->state_dir, /* what is kept of a server is kept for a group */
         .dry_run = true,
         .checksum = o->checksum,
         .threads = o->threads,
         .filter = o->filter,
         .rules = {.now = clock_now().sec, .tombstones = ENTRY_TIME_MAX},
-        .watch = {&job, on_progress, on_problem, on_done, NULL},
+        .watch = {&job, on_progress, on_problem, on_done, http ? on_damage : NULL},
     };
-    job.store = store_dir_new(&options);
+    c->report->by_id = http;
+    job.store = http ? store_http_new(&options) : store_dir_new(&options);
     int rc = scan(&job, &e);
     if (rc == 0)
         rc = put_list(&job, &e);
@@ -209,6 +218,30 @@ static enum sos_status list(struct cmd *c, const char *root)
     return rc < 0 ? status_of(e.code) : job.partial ? SOS_PARTIAL : SOS_OK;
 }
 
+static bool is_http(const char *text)
+{
+    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+}
+
+static enum sos_status list_server(struct cmd *c, const char *text)
+{
+    struct address a;
+    struct err e;
+    if (c->options->format == OPTIONS_MTREE) {
+        reporter_error(c->report, NULL, "an mtree list needs sizes and times, which a blob-server does not tell");
+        return SOS_USAGE;
+    }
+    if (address_parse(text, 1, &a, &e) < 0) {
+        reporter_error(c->report, NULL, e.msg);
+        return SOS_USAGE;
+    }
+    char *url = address_url(&a);
+    enum sos_status status = list(c, url, true);
+    free(url);
+    address_free(&a);
+    return status;
+}
+
 enum sos_status cmd_manifest(struct cmd *c)
 {
     if (c->options->operands != 1) {
@@ -216,5 +249,5 @@ enum sos_status cmd_manifest(struct cmd *c)
                      "manifest needs a STORE: sos-sync manifest DIRECTORY");
         return SOS_USAGE;
     }
-    return list(c, c->options->operand[0]);
+    return is_http(c->options->operand[0]) ? list_server(c, c->options->operand[0]) : list(c, c->options->operand[0], false);
 }

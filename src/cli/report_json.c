@@ -2,6 +2,7 @@
 
 #include "base/path.h"
 #include "cli/report_text.h"
+#include "store/blob.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -261,8 +262,12 @@ static void json_object_line(struct reporter *r, const struct entry *e)
     put(line, "kind", json_string_nocheck(entry_kind_name(e->kind)));
     snprintf(mode, sizeof mode, "%04o", e->mode);
     put(line, "mode", json_string_nocheck(mode));
-    put_u64(line, "size", e->size);
-    if (e->kind == ENTRY_DIR) {
+    bool read = !r->by_id || blob_is_read(e);
+    if (read)
+        put_u64(line, "size", e->size);
+    else
+        put(line, "size", json_null());
+    if (e->kind == ENTRY_DIR || !read) {
         put(line, "mtime", json_null());
         put(line, "digest", json_null());
     } else {

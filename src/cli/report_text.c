@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "store/blob.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -364,12 +365,16 @@ char *report_text_time(char out[64], struct stamp t)
 static void text_object(struct reporter *r, const struct entry *e)
 {
     static const char letter[] = {[ENTRY_FILE] = 'f', [ENTRY_LINK] = 'l', [ENTRY_DIR] = 'd'};
-    char when[64] = "-", hex[2 * DIGEST_LEN + 1] = "-";
-    if (e->kind != ENTRY_DIR) {
-        report_text_time(when, e->mtime);
+    char when[64] = "-", hex[2 * DIGEST_LEN + 1] = "-", size[24] = "-";
+    bool read = !r->by_id || blob_is_read(e);
+    if (e->kind != ENTRY_DIR && read) {
+        if (!r->by_id || e->mtime.sec)
+            report_text_time(when, e->mtime);
         digest_hex(hex, &e->digest);
     }
-    output_printf(r->out, "%c %04o %14" PRIu64 " %-30s %-32s ", letter[e->kind], e->mode, e->size, when, hex);
+    if (read)
+        snprintf(size, sizeof size, "%" PRIu64, e->size);
+    output_printf(r->out, "%c %04o %14s %-30s %-32s ", letter[e->kind], e->mode, size, when, hex);
     output_name(r->out, e->path);
     output_line(r->out);
 }

@@ -56,6 +56,7 @@ struct reporter {
     struct output *out;              /* borrowed, as are options */
     const struct options *options;
     bool color;                      /* on standard output */
+    bool by_id;                      /* objects of a manifest are known by their ids: nothing else is told of those that were not read */
     uint64_t actions;                /* told since begin */
     uint64_t rmdirs;                 /* of these */
     size_t width;                    /* columns of the longest member name, within reason */

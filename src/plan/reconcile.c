@@ -196,7 +196,8 @@ static bool deleted_meanwhile(const struct merge_row *row, const struct sides *s
     return s->gone & bit(i) && !before_any(row, i, s->rivals);
 }
 
-static void find_need(const struct merge_row *row, const struct sides *s, struct verdict *out, unsigned i)
+static void find_need(const struct merge_row *row, const struct plan_rules *rules, const struct sides *s, struct verdict *out,
+                      unsigned i)
 {
     const struct entry *at = row->at[i], *winner = &out->winner;
     if (winner->kind == ENTRY_GONE) {
@@ -208,7 +209,7 @@ static void find_need(const struct merge_row *row, const struct sides *s, struct
         out->need[i] = NEED_CONTENT;
         out->reason[i] = (uint8_t)why_content(s, at, winner, i, deleted_meanwhile(row, s, i));
         out->basis[i] = find_basis(row, s, winner, i);
-    } else if (!entry_same_meta(at, winner)) {
+    } else if (!rules->no_meta && !entry_same_meta(at, winner)) {
         out->need[i] = NEED_META;
         out->reason[i] = REASON_META;
     } else if (!entry_same_record(at, winner)) {
@@ -256,7 +257,7 @@ int reconcile(const struct merge_row *row, const struct plan_rules *rules, bool 
     out->conflict = !out->lost && s.losers != 0;
     out->losers = out->conflict ? s.losers : 0;
     for (uint64_t left = out->lost ? 0 : out->present; left; left &= left - 1)
-        find_need(row, &s, out, lowest(left));
+        find_need(row, rules, &s, out, lowest(left));
     return 0;
 }
 

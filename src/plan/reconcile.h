@@ -33,6 +33,7 @@ enum plan_conflict { PLAN_NEWEST, PLAN_KEEP_BOTH, PLAN_MEMBER };
 struct plan_rules {
     enum plan_conflict conflict;
     unsigned winner; /* PLAN_MEMBER: whose version wins; PLAN_NOBODY: he takes no part */
+    bool no_meta;    /* mtime only tells who is the newest: members do not keep it */
 };
 
 enum plan_need { NEED_NOTHING, NEED_RECORD, NEED_META, NEED_CONTENT, NEED_REMOVE, NEED_PRUNE };

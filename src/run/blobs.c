@@ -40,16 +40,6 @@ char *blobs_state_dir(const struct sos_options *o)
     return home ? mem_printf("%s/.local/state/sos-sync", home) : NULL;
 }
 
-int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e)
-{
-    if (!blobs_group(g))
-        return 0;
-    if (s && s->propagate)
-        return err_set(e, ERR_UNSUPPORTED, "group %s: deletions: propagate does not go with blob-servers, which do not tell an "
-                       "object that was deleted from one that was lost", g->name);
-    return 0;
-}
-
 char *blobs_beside(const struct member *m, const char *state_dir)
 {
     bool served = m->listed && (strncmp(m->listed, "http://", 7) == 0 || strncmp(m->listed, "https://", 8) == 0);

@@ -373,7 +373,7 @@ static struct judge *new_judge(struct run *r)
         .lives = r->limit ? lives : NULL, .removes = r->options->removes ? removes : NULL,
         .group = r->allot, .allotted = r->states ? status_take : placing_take, .keeps = keeping_parts(r), .stuck = stuck,
         .remover = r->part[0]->id, .above = r->part[0]->scanned.floor, .now = r->now,
-        .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner)},
+        .rules = {conflicts[r->settings.conflict], part_of(r, r->settings.winner), blobs_group(r->group)},
     };
     return judge_new(&a);
 }

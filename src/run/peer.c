@@ -104,13 +104,26 @@ static enum sos_compress compression(const struct run *r)
     return SOS_COMPRESS_NEVER;
 }
 
+/* What a member may read of its own to look at it: a blob-server's content comes over the network for that. */
+static uint64_t reading_rate(const struct run *r, const struct peer *p)
+{
+    uint64_t servers = 0, rate = r->options->scrub_rate;
+    if (!blobs_member(p->member) || !r->options->bwlimit)
+        return rate;
+    for (size_t i = 0; i < r->group->members; i++)
+        servers += blobs_member(&r->group->member[i]);
+    uint64_t share = r->options->bwlimit / servers;
+    share = share ? share : 1;
+    return rate && rate < share ? rate : share;
+}
+
 static struct store_rules rules_of(const struct run *r, const struct peer *p)
 {
     const struct policy_settings *s = &r->settings;
     return (struct store_rules){
         .now = r->now, .propagate = s->propagate, .emptied = s->max_delete_percent && s->max_delete >= 100,
         .cross = s->cross_mounts, .adopted = p->adopted, .tombstones = (int64_t)s->tombstones, .trash = (int64_t)s->trash,
-        .part = r->options->scrub_part, .parts = r->options->scrub_parts, .rate = r->options->scrub_rate,
+        .part = r->options->scrub_part, .parts = r->options->scrub_parts, .rate = reading_rate(r, p),
     };
 }
 
@@ -187,10 +200,10 @@ int peer_start(struct run *r, struct peer *p, struct err *e)
     return 0;
 }
 
-static bool any_remote(const struct run *r)
+static bool any_metered(const struct run *r)
 {
     for (size_t i = 0; i < r->peers; i++)
-        if (r->peer[i].remote)
+        if (r->peer[i].metered)
             return true;
     return false;
 }
@@ -224,7 +237,7 @@ void peer_free(struct peer *p, bool patient)
     if (p->root >= 0)
         close(p->root);
     p->run->summary.literal_bytes += p->literal;
-    if (p->remote || !any_remote(p->run))
+    if (p->metered || !any_metered(p->run))
         p->run->summary.wire_bytes += p->in.total + p->out.total;
     wire_in_close(&p->in);
     wire_out_close(&p->out);
@@ -277,7 +290,7 @@ static void serve(struct peer *p, short events, size_t room)
     /* A peer that is gone says why on its side of the link: let the reading find out. */
     if (peer_lives(p) && events & POLLOUT && wire_out_flush_most(&p->out, room) < 0 && errno != EPIPE)
         peer_fail(p, ERR_PROTO, "writing to its agent: %s", strerror(errno));
-    if (p->remote)
+    if (p->metered)
         rate_take(&p->run->rate, p->in.total + p->out.total - before);
 }
 
@@ -299,7 +312,7 @@ static void check_silence(struct run *r)
 static nfds_t watch(struct peer *p, size_t room, struct pollfd *fds)
 {
     short out = wire_out_waiting(&p->out) ? POLLOUT : 0;
-    fds[0] = (struct pollfd){.fd = p->remote && room == 0 ? -1 : p->link.fd, .events = (short)(POLLIN | out)};
+    fds[0] = (struct pollfd){.fd = p->metered && room == 0 ? -1 : p->link.fd, .events = (short)(POLLIN | out)};
     fds[1] = (struct pollfd){.fd = p->link.err_fd, .events = POLLIN};
     return p->remote ? 2 : 1;
 }
@@ -331,7 +344,7 @@ int peers_turn(struct run *r, struct err *e)
             if (!fds[i].revents || !peer_lives(who[i]))
                 continue;
             if (fds[i].fd == who[i]->link.fd)
-                serve(who[i], fds[i].revents, who[i]->remote ? room : SIZE_MAX);
+                serve(who[i], fds[i].revents, who[i]->metered ? room : SIZE_MAX);
             else
                 remote_listen(who[i]);
         }

@@ -133,8 +133,6 @@ bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error
     struct err e;
     const struct group *which = &g->groups.group[group];
     int rc = group_check(which, &e);
-    if (rc == 0)
-        rc = blobs_check(which, g->bound ? group_policy_settings(g->bound[group]) : NULL, &e);
     if (rc < 0)
         tell(error, &e);
     return rc == 0;

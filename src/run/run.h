@@ -45,6 +45,7 @@ struct peer {
     struct wire_out out;
     int64_t heard;             /* ms: when it was last known to be alive */
     bool remote;               /* on another machine, or reached as if it were */
+    bool metered;              /* what goes over its link goes to another machine: remote, or a blob-server */
     bool hung_up;              /* its side of the link has ended: the child is about to */
     struct remote_words *words; /* what came on its standard error; NULL for local ones */
 
@@ -347,7 +348,6 @@ bool blobs_group(const struct group *g);     /* has it such a member? */
 char *blobs_beside(const struct member *m, const char *state_dir);
 /* Where the state of blob-servers is kept on this machine; NULL: nowhere. Caller frees. */
 char *blobs_state_dir(const struct sos_options *o);
-int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e); /* s NULL: the defaults */
 
 /* ---- status.c ---- */
 

@@ -31,6 +31,7 @@ static int start_all(struct run *r, struct err *e)
         p->fail_last = &p->fail_first;
         p->where = guard_where(p->member);
         p->remote = p->member->address.kind == ADDRESS_SSH;
+        p->metered = p->remote || blobs_member(p->member);
         p->adopted = is_named(r->options, p->member);
         r->peers++;
     }

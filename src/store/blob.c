@@ -23,6 +23,12 @@ struct entry blob_entry(const char *id, size_t len)
                           .digest = digest_of(id, len)};
 }
 
+bool blob_is_read(const struct entry *entry)
+{
+    struct digest id = digest_of(entry->path, entry->path_len);
+    return entry->kind == ENTRY_FILE && !digest_same(&entry->digest, &id);
+}
+
 int blob_check(const struct entry *entry, struct err *e)
 {
     if (!blob_is_id(entry->path, entry->path_len))

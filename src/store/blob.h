@@ -26,6 +26,9 @@ bool blob_is_id(const char *name, size_t len); /* [a-z0-9]+, not too long */
 /* Kind, path (borrowed), mode and digest; all else zero. */
 struct entry blob_entry(const char *id, size_t len);
 
+/* Is its digest that of its content, not of its id? Then somebody has read it. */
+bool blob_is_read(const struct entry *entry);
+
 /* Does a peer ask for something that can be such an object, or the tombstone of one? ERR_FORMAT. */
 int blob_check(const struct entry *entry, struct err *e);
 

@@ -8,6 +8,7 @@
 #include "store/history.h"
 #include "store/journal.h"
 #include "store/lookup.h"
+#include "store/scan_judge.h"
 #include "store/state.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ struct blob_keep {
     const struct store_options *o;
     char *shown, *dir;
     struct state state;  /* fd -1: nothing is kept; it carries the lock */
-    bool holds, needed;
+    bool holds, directory;
     bool refuses;
     struct uuid id;
     struct store_rules rules;
@@ -105,9 +106,9 @@ struct blob_keep *blob_keep_new(const struct store_options *options, const char 
     return k;
 }
 
-void blob_keep_need(struct blob_keep *k)
+void blob_keep_of_directory(struct blob_keep *k)
 {
-    k->needed = true;
+    k->directory = true;
 }
 
 static void drop_journal(struct blob_keep *k)
@@ -165,7 +166,7 @@ static int open_dir(struct blob_keep *k, bool create, struct err *e)
         return 0;
     if (create && blob_keep_make_dir(k->dir) < 0) {
         struct err text;
-        if (k->needed)
+        if (k->directory)
             return err_sys(e, "%s: cannot be made beside the directory of blobs, which is not served without it; make it there "
                            "by hand, once", k->dir);
         err_sys(&text, "%s: cannot be made, so nothing is remembered of the objects of %s", k->dir, k->shown);
@@ -253,6 +254,11 @@ int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *
     return rc;
 }
 
+struct uuid blob_keep_id(const struct blob_keep *k)
+{
+    return k->id;
+}
+
 int blob_keep_state(const struct blob_keep *k)
 {
     return k->state.fd;
@@ -320,18 +326,42 @@ struct making {
     struct manifest_writer *out;
     struct history *history;
     struct store_scan *report;
-    struct entry entry;
+    struct scan_judge judge;
+    struct entry entry, left;
 };
 
-/* Deletions are remembered as long as the group's settings say; all else that is not listed is a lost replica. */
+/* Deletions are remembered as long as the group's settings say. */
 static int on_missed(void *ctx, const struct history_at *at)
 {
     struct making *m = ctx;
     struct err ignored;
-    const struct entry *was = at->recorded;
-    if (!was || was->kind != ENTRY_GONE || m->keep->rules.now - was->mtime.sec > m->keep->rules.tombstones)
+    enum scan_missed what = scan_judge_missed(&m->judge, at, &m->left);
+    if (what != SCAN_BURIED)
+        m->report->changed = true;
+    if (what == SCAN_DELETED && at->recorded)
+        history_gone(m->history, at->recorded);
+    if (what == SCAN_LOST)
         return 0;
-    return manifest_writer_put(m->out, was, &ignored) < 0 ? ERR_SYS : 1;
+    m->left.flags = filter_excludes(m->keep->o->filter, m->left.path, m->left.path_len, false)
+                        ? ENTRY_HIDDEN : 0;
+    return manifest_writer_put(m->out, &m->left, &ignored) < 0 ? ERR_SYS : 1;
+}
+
+/* As with other directories: who was away for so long may have missed deletions, and must not speak of them. */
+static bool was_away(const struct blob_keep *k)
+{
+    int64_t last;
+    if (k->state.fd < 0 || !state_read_last(&k->state, &last))
+        return true;
+    int64_t time = k->rules.now - last;
+    return (time < 0 ? -time : time) > k->rules.tombstones;
+}
+
+static struct scan_judge judge_of(const struct blob_keep *k, uint64_t floor)
+{
+    bool deletes = k->directory && k->rules.propagate && !k->rules.adopted && !was_away(k);
+    return (struct scan_judge){.self = k->id, .floor = floor, .now = {k->moment, 0},
+                               .absence = {deletes, k->rules.now, k->rules.tombstones}};
 }
 
 /* A version for an object that nothing is known of, or that is here again though it was deleted. */
@@ -374,6 +404,7 @@ static void take_check(struct making *m, const struct blob_listed *item)
     if (!item->damaged && !digest_same(&item->digest, &none)) {
         now->digest = item->digest;
         now->size = item->size;
+        now->mtime = item->mtime;
     }
     m->report->hashed++;
     m->report->hashed_bytes += item->size;
@@ -397,6 +428,11 @@ static int put_one(struct making *m, const struct blob_list *list, size_t i, str
     m->report->changed |= !at.recorded;
     if (list->item[i].checked)
         take_check(m, &list->item[i]);
+    /* Content that others have read must not be compared with what this one is believed to have. */
+    if (list->item[i].unknown != (was && was->flags & ENTRY_UNKNOWN))
+        m->report->changed = true;
+    m->entry.flags |= list->item[i].unknown ? ENTRY_UNKNOWN : 0u;
+    m->report->problems += list->item[i].unknown;
     bool hidden = filter_excludes(m->keep->o->filter, id, len, false);
     if (hidden != (was && was->flags & ENTRY_HIDDEN))
         m->report->changed = true;
@@ -422,6 +458,7 @@ static int write_manifest(struct blob_keep *k, const struct blob_list *list, int
     }
     struct manifest_head head = {DIGEST_XXH3_128, k->id, history_floor(m.history), clock_now()};
     m.out = manifest_writer_new(fd, &head);
+    m.judge = judge_of(k, head.floor);
     history_on_missed(m.history, on_missed, &m);
     uint64_t floor = head.floor;
     int rc = 0;

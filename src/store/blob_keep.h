@@ -16,8 +16,10 @@ struct blob_list {
         size_t at;           /* in text */
         bool checked;        /* its content was read now: */
         bool damaged;        /* it is not what its id says */
+        bool unknown;        /* its content should have been read, and could not be */
         uint64_t size;       /* else its bytes, */
-        struct digest digest; /* and their digest; zero: the id says it all */
+        struct digest digest; /* their digest; zero: the id says it all */
+        struct stamp mtime;  /* and when they were written, where that is known */
     } *item;
     size_t n, cap;
 };
@@ -41,12 +43,17 @@ int blob_keep_make_dir(const char *path); /* and all above it: 0, or -1 with err
  */
 struct blob_keep *blob_keep_new(const struct store_options *options, const char *shown, const char *dir,
                                 const struct uuid *self);
-void blob_keep_need(struct blob_keep *k); /* without a directory there is no scan, but in a dry run */
+/*
+ * It is a directory that anybody can take something out of: what it had and has not was deleted, where the rules say that this
+ * counts. There is no scan without records, but in a dry run.
+ */
+void blob_keep_of_directory(struct blob_keep *k);
 void blob_keep_free(struct blob_keep *k);
 
 /* Of the store's functions, what is about records; info's flags and caps are the caller's. */
 int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *e);
 int blob_keep_status(struct blob_keep *k, struct store_status *out, struct err *e);
+struct uuid blob_keep_id(const struct blob_keep *k);
 int blob_keep_state(const struct blob_keep *k); /* its directory, borrowed; -1 when there is none */
 const char *blob_keep_shown(const struct blob_keep *k); /* that, for messages */
 int blob_keep_manifest(const struct blob_keep *k);

@@ -994,41 +994,11 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
 
 /* ---- the trash ---- */
 
-static int list_run(struct dir *d, int top, const char *run, int (*tell)(void *, const struct store_trash *),
-                    void *ctx)
-{
-    struct trash_reader *r = trash_reader_new(top, run);
-    const struct trash_record *at;
-    struct stat st;
-    int rc = 0;
-    while (r && rc == 0 && (at = trash_reader_next(r))) {
-        if (!trash_list_look(top, run, at, &st))
-            continue;
-        struct store_trash item = {
-            .id = trash_record_id(&d->id, run, at->place), .when = at->when, .size = (uint64_t)st.st_size,
-            .reason = at->reason, .run = run, .by = trash_reader_by(r), .path = at->path,
-        };
-        rc = tell(ctx, &item);
-    }
-    trash_reader_free(r);
-    return rc;
-}
-
 static int dir_trash_list(struct store *s, int (*tell)(void *ctx, const struct store_trash *item), void *ctx,
                           struct err *e)
 {
     struct dir *d = dir_of(s);
-    struct trash_run *run = NULL;
-    size_t n = 0;
-    int top = d->state.fd < 0 ? -1 : trash_list_top(d->state.fd);
-    if (top < 0)
-        return d->state.fd < 0 || errno == ENOENT ? 0 : err_sys(e, "%s/trash", d->state.shown);
-    int rc = trash_list_runs(top, &run, &n, e);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = list_run(d, top, run[i].name, tell, ctx);
-    free(run);
-    close(top);
-    return rc;
+    return trash_list_all(d->state.fd, d->state.shown, &d->id, tell, ctx, e);
 }
 
 static int dir_trash_restore(struct store *s, const char *run, uint64_t id, int64_t now, struct err *e)

@@ -8,17 +8,21 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "base/rate.h"
 #include "store/blob.h"
 #include "store/blob_json.h"
 #include "store/blob_keep.h"
+#include "store/blob_trash.h"
 #include "store/flat_put.h"
 #include "store/state.h"
+#include "store/trash_restore.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +46,7 @@ struct flat {
     struct flat_puts *puts;
     struct blob_list suspects;
     uint8_t *piece;     /* room */
+    struct rate rate;   /* at which objects are looked at again */
     bool scanned;
 };
 
@@ -51,6 +56,8 @@ struct store_blob {
     struct sha1 *sha1;
     uint64_t size, got;
     bool begun;
+    struct digest_state *sum; /* NULL: what was asked for is whatever is there; else what has this digest: */
+    struct digest digest;
 };
 
 static struct flat *flat_of(struct store *s)
@@ -108,7 +115,7 @@ static int flat_inspect(struct store *s, struct store_info *info, struct err *e)
     uuid_random(&fresh);
     char *dir = store_flat_state(f->o.root, f->o.state_dir);
     f->keep = blob_keep_new(&f->o, f->o.root, dir, &fresh);
-    blob_keep_need(f->keep);
+    blob_keep_of_directory(f->keep);
     free(dir);
     int rc = open_root(f, e);
     if (rc < 0)
@@ -193,12 +200,25 @@ static bool is_due(struct flat *f, const char *id)
     return f->rules.parts > 0 && digest_check(id, strlen(id)) % f->rules.parts == f->rules.part - 1;
 }
 
+static int keep_to_rate(struct flat *f, size_t n)
+{
+    int rc = f->o.watch.progress(f->o.watch.ctx, 0, 0);
+    rate_take(&f->rate, n);
+    while (rc == 0 && rate_room(&f->rate, clock_mono_ms()) == 0) {
+        int wait = rate_wait_ms(&f->rate);
+        poll(NULL, 0, wait < 100 ? wait : 100);
+        rc = f->o.watch.progress(f->o.watch.ctx, 0, 0);
+    }
+    return rc;
+}
+
 /* Reads one object: 0, or what stopped it. Its own trouble is told. */
 static int check_one(struct flat *f, struct blob_listed *item, const char *id, struct digest_state *digest, struct sha1 *sha1,
                      struct err *e)
 {
     int fd = openat(f->root, id, OPEN_BLOB), rc = 0;
     ssize_t n = -1;
+    struct stat st;
     digest_reset(digest);
     sha1_reset(sha1);
     item->size = 0;
@@ -206,12 +226,15 @@ static int check_one(struct flat *f, struct blob_listed *item, const char *id, s
         digest_add(digest, f->piece, (size_t)n);
         sha1_add(sha1, f->piece, (size_t)n);
         item->size += (uint64_t)n;
-        rc = f->o.watch.progress(f->o.watch.ctx, 0, 0);
+        rc = keep_to_rate(f, (size_t)n);
     }
     if (n < 0)
         f->o.watch.problem(f->o.watch.ctx, true, id, strerror(errno));
+    if (fd >= 0 && fstat(fd, &st) == 0)
+        item->mtime = (struct stamp){st.st_mtim.tv_sec < 0 ? 0 : st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
     if (fd >= 0)
         close(fd);
+    item->unknown = n < 0 && rc == 0;
     if (n < 0 || rc < 0)
         return rc < 0 ? err_set(e, rc, "the scan was stopped") : 0;
     item->checked = true;
@@ -229,6 +252,7 @@ static int check_due(struct flat *f, struct blob_list *list, struct err *e)
     struct digest_state *digest = digest_new();
     struct sha1 *sha1 = sha1_new();
     int rc = 0;
+    rate_init(&f->rate, f->rules.rate, clock_mono_ms());
     for (size_t i = 0; rc == 0 && i < list->n; i++)
         if (is_due(f, blob_list_id(list, i)))
             rc = check_one(f, &list->item[i], blob_list_id(list, i), digest, sha1, e);
@@ -325,6 +349,10 @@ static int flat_blob_open(struct store *s, const struct entry *want, struct stor
     struct store_blob *b = mem_zalloc(sizeof *b);
     *b = (struct store_blob){.id = mem_strdup(want->path), .fd = fd, .size = (uint64_t)st.st_size};
     b->sha1 = sha1_names(want->path, want->path_len) ? sha1_new() : NULL;
+    b->sum = blob_is_read(want) ? digest_new() : NULL;
+    b->digest = want->digest;
+    if (b->sum)
+        digest_reset(b->sum);
     *out = b;
     return 0;
 }
@@ -334,6 +362,8 @@ static void flat_blob_close(struct store *s, struct store_blob *b)
     (void)s;
     close(b->fd);
     sha1_free(b->sha1);
+    if (b->sum)
+        digest_free(b->sum);
     free(b->id);
     free(b);
 }
@@ -359,9 +389,16 @@ static int give_head(struct flat *f, struct store_blob *b, struct buf *out, stru
     return rc < 0 ? (e->code = ERR_CHANGED) : 1;
 }
 
+/* Content that won over other content must still be the same. */
+static bool is_other(const struct store_blob *b)
+{
+    struct digest found = b->sum ? digest_end(b->sum) : b->digest;
+    return !digest_same(&found, &b->digest);
+}
+
 static int end_blob(struct flat *f, struct store_blob *b, struct err *e)
 {
-    if (b->got != b->size)
+    if (b->got != b->size || is_other(b))
         return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
     if (!b->sha1 || sha1_is(b->sha1, b->id))
         return STORE_BLOB_END;
@@ -387,6 +424,8 @@ static int flat_blob_read(struct store *s, struct store_blob *b, struct buf *out
         return end_blob(f, b, e);
     if (b->sha1)
         sha1_add(b->sha1, out->data + out->len, (size_t)n);
+    if (b->sum)
+        digest_add(b->sum, out->data + out->len, (size_t)n);
     out->len += (size_t)n;
     b->got += (uint64_t)n;
     return 1;
@@ -501,9 +540,60 @@ static int flat_commit(struct store *s, const struct store_peer *peer, size_t pe
     int rc = flat_flush(s, e);
     if (rc == 0)
         rc = blob_keep_commit(f->keep, peer, peers, e);
-    if (rc == 0 && f->puts)
-        flat_puts_expire(f->puts);
+    if (rc == 0)
+        blob_trash_expire(f->keep, &f->o, flat_puts_trash(f->puts));
     return rc;
+}
+
+/* ---- the trash ---- */
+
+static int flat_trash_list(struct store *s, int (*tell)(void *ctx, const struct store_trash *item), void *ctx, struct err *e)
+{
+    return blob_trash_list(flat_of(s)->keep, tell, ctx, e);
+}
+
+/* Its metadata comes back with it, and what it has by now goes. That it is the newest now lets it win where content is compared. */
+static int restore_side(const struct flat *f, const struct trash_restore *how, const char *run, const char *id, uint64_t side,
+                        struct err *e)
+{
+    char *name = mem_printf("%s.json", id);
+    int rc = 0;
+    utimensat(f->root, id, NULL, AT_SYMLINK_NOFOLLOW);
+    if (side)
+        rc = trash_restore(how, run, side, e);
+    else if (faccessat(f->root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        rc = trash_take(how->trash, f->root, name, name, "restored over", e);
+    free(name);
+    return rc < 0 ? err_wrap(e, "its metadata") : 0;
+}
+
+static int flat_trash_restore(struct store *s, const char *run, uint64_t id, int64_t now, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    struct trash_record item;
+    struct uuid store = blob_keep_id(f->keep);
+    uint64_t side;
+    assert(!f->o.dry_run);
+    if (f->o.read_only)
+        return err_set(e, ERR_DENIED, STORE_SAYS_READ_ONLY);
+    int rc = f->root < 0 ? err_set(e, ERR_CHANGED, "is not in the trash any more") : blob_trash_find(f->keep, run, id, &item, &side, e);
+    if (rc < 0)
+        return rc;
+    struct trash *trash = blob_trash_new(f->keep, &f->o, now, INT64_MAX);
+    const struct trash_restore how = {.root = f->root, .state = blob_keep_state(f->keep), .store = &store, .trash = trash,
+                                      .no_delete = f->o.no_delete, .sync = f->o.fsync != STORE_FSYNC_NONE};
+    rc = trash_restore(&how, run, id, e);
+    if (rc == 0 && blob_is_id(item.path, strlen(item.path)))
+        rc = restore_side(f, &how, run, item.path, side, e);
+    trash_free(trash);
+    return rc;
+}
+
+static int flat_trash_empty(struct store *s, int64_t now, int64_t older, uint64_t *items, uint64_t *bytes, struct err *e)
+{
+    struct flat *f = flat_of(s);
+    assert(!f->o.dry_run);
+    return blob_trash_empty(f->keep, &f->o, now, older, items, bytes, e);
 }
 
 static void flat_close(struct store *s)
@@ -546,6 +636,9 @@ struct store *store_flat_new(const struct store_options *options)
         .put_end = flat_put_end,
         .flush = flat_flush,
         .commit = flat_commit,
+        .trash_list = flat_trash_list,
+        .trash_restore = flat_trash_restore,
+        .trash_empty = flat_trash_empty,
         .close = flat_close,
     };
     struct flat *f = mem_zalloc(sizeof *f);

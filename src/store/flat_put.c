@@ -5,7 +5,7 @@
 #include "base/path.h"
 #include "store/blob.h"
 #include "store/blob_json.h"
-#include "store/trash.h"
+#include "store/blob_trash.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -73,12 +73,7 @@ struct flat_puts *flat_puts_new(const struct flat_puts_args *args)
     bool beside = state >= 0 && fstat(state, &a) == 0 && fstat(args->root, &b) == 0 && a.st_dev == b.st_dev;
     p->temps = beside ? state : args->root;
     sweep(p->temps);
-    if (state >= 0) {
-        const struct trash_args trash = {.state = state, .shown = blob_keep_shown(args->keep), .now = args->now,
-                                         .keep = args->trash, .hold = args->o->no_delete || args->o->read_only,
-                                         .by = args->o->by, .watch = &args->o->watch};
-        p->trash = trash_new(&trash);
-    }
+    p->trash = blob_trash_new(args->keep, args->o, args->now, args->trash);
     return p;
 }
 
@@ -123,10 +118,9 @@ void flat_puts_free(struct flat_puts *p)
     free(p);
 }
 
-void flat_puts_expire(struct flat_puts *p)
+struct trash *flat_puts_trash(struct flat_puts *p)
 {
-    if (p->trash)
-        trash_expire(p->trash);
+    return p ? p->trash : NULL;
 }
 
 /* ---- giving names ---- */

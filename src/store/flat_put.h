@@ -27,6 +27,6 @@ void flat_puts_begin(struct flat_puts *p, const struct store_op *op);
 void flat_puts_data(struct flat_puts *p, const void *data, size_t n);
 int flat_puts_end(struct flat_puts *p, const char *failed, struct err *e);
 int flat_puts_flush(struct flat_puts *p, struct err *e);
-void flat_puts_expire(struct flat_puts *p); /* after the commit: what has been in the trash for long enough */
+struct trash *flat_puts_trash(struct flat_puts *p); /* that this run has used; NULL: none */
 
 #endif

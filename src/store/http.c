@@ -7,11 +7,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "base/rate.h"
 #include "store/blob.h"
 #include "store/blob_json.h"
 #include "store/blob_keep.h"
+#include "store/blob_trash.h"
 #include "store/http_client.h"
 #include "store/http_put.h"
+#include "store/http_trash.h"
 #include "store/http_try.h"
 
 #include <assert.h>
@@ -34,6 +37,7 @@ struct http {
     struct blob_keep *keep;
     struct http_health health;
     struct http_puts *puts;
+    struct http_trash *trash;
     struct blob_list suspects; /* ids that are recorded as damaged */
     bool scanned;
 };
@@ -43,7 +47,10 @@ struct store_blob {
     char *id;
     struct sha1 *sha1;  /* NULL: its id says nothing of its content */
     bool begun;         /* its head was given */
+    struct stamp mtime; /* once begun: zero when it is not known */
     uint64_t got, skip; /* bytes given; and still to be passed over, since they were given before */
+    struct digest_state *sum; /* NULL: what was asked for is whatever is there; else what has this digest: */
+    struct digest digest;
 };
 
 static struct http *http_of(struct store *s)
@@ -196,6 +203,7 @@ struct checking {
     size_t item[CHECKS];
     struct digest_state *digest[CHECKS];
     struct buf bytes;
+    struct rate rate;
     uint64_t objects, read;
 };
 
@@ -221,8 +229,10 @@ static void end_check(struct http *h, struct checking *c, unsigned slot, struct 
         item->size = c->blob[slot]->got;
         if (!sha1_names(id, strlen(id)) && !item->damaged)
             item->digest = digest_end(c->digest[slot]);
+        item->mtime = c->blob[slot]->mtime;
     } else {
         h->o.watch.problem(h->o.watch.ctx, true, id, why->msg);
+        item->unknown = true;
     }
     http_blob_close(&h->store, c->blob[slot]);
     c->blob[slot] = NULL;
@@ -246,6 +256,7 @@ static int check_turn(struct http *h, struct checking *c, struct blob_list *list
             rd_bytes(&r, rd_u32(&r));
         digest_add(c->digest[i], r.p, rd_left(&r));
         c->read += rd_left(&r);
+        rate_take(&c->rate, rd_left(&r));
         if (rc != 0 && rc != 1)
             end_check(h, c, i, list, rc, e);
         any |= rc != 0;
@@ -275,13 +286,27 @@ static unsigned under_way(const struct checking *c)
     return n;
 }
 
+/* What the rate allows has been read: the server is not asked for more. */
+static int rest(struct http *h, const struct checking *c)
+{
+    int wait = rate_wait_ms(&c->rate);
+    http_client_turn(h->client, NULL, 0, wait < TURN_MS ? wait : TURN_MS);
+    return progress(h, c->objects, c->read);
+}
+
 static int check_objects(struct http *h, const struct store_rules *rules, struct blob_list *list, struct err *e)
 {
     struct checking c = {0};
+    unsigned most = rules->rate ? 1 : CHECKS;
     int rc = 0;
     size_t next = 0;
+    rate_init(&c.rate, rules->rate, clock_mono_ms());
     while (rc >= 0 && (next < list->n || under_way(&c) > 0)) {
-        while (rc >= 0 && next < list->n && under_way(&c) < CHECKS) {
+        if (rate_room(&c.rate, clock_mono_ms()) == 0) {
+            rc = rest(h, &c);
+            continue;
+        }
+        while (rc >= 0 && next < list->n && under_way(&c) < most) {
             if (is_due(h, rules, blob_list_id(list, next)))
                 rc = start_check(h, &c, list, next, e);
             next++;
@@ -372,6 +397,10 @@ static int http_blob_open(struct store *s, const struct entry *want, struct stor
     struct store_blob *b = mem_zalloc(sizeof *b);
     b->id = mem_strdup(want->path);
     b->sha1 = sha1_names(want->path, want->path_len) ? sha1_new() : NULL;
+    b->sum = blob_is_read(want) ? digest_new() : NULL;
+    b->digest = want->digest;
+    if (b->sum)
+        digest_reset(b->sum);
     char *path = mem_printf("/blob/%s", b->id);
     const struct http_ask ask = {.method = HTTP_GET, .path = path, .hold = READ_HOLD};
     http_try_begin(&b->try, h->client, &h->health, &ask);
@@ -385,6 +414,8 @@ static void http_blob_close(struct store *s, struct store_blob *b)
     (void)s;
     http_try_end(&b->try);
     sha1_free(b->sha1);
+    if (b->sum)
+        digest_free(b->sum);
     free(b->id);
     free(b);
 }
@@ -394,6 +425,7 @@ static void give_head(struct store_blob *b, struct buf *out)
     size_t bytes;
     const char *headers = http_request_headers(b->try.request, &bytes);
     blob_put_head(out, http_request_length(b->try.request), headers, bytes);
+    b->mtime.sec = http_request_modified(b->try.request);
     b->begun = true;
 }
 
@@ -412,12 +444,23 @@ static void give_bytes(struct store_blob *b, struct buf *out, size_t most)
     buf_put(out, p, n);
     if (b->sha1)
         sha1_add(b->sha1, p, n);
+    if (b->sum)
+        digest_add(b->sum, p, n);
     b->got += n;
     http_request_take(b->try.request, n);
 }
 
+/* Content that won over other content must still be the same. */
+static bool is_other(const struct store_blob *b)
+{
+    struct digest found = b->sum ? digest_end(b->sum) : b->digest;
+    return !digest_same(&found, &b->digest);
+}
+
 static int end_blob(struct http *h, struct store_blob *b, struct err *e)
 {
+    if (is_other(b))
+        return err_set(e, ERR_CHANGED, "changed during the run; left for the next run");
     if (!b->sha1 || sha1_is(b->sha1, b->id))
         return STORE_BLOB_END;
     if (h->scanned && !h->o.dry_run) {
@@ -503,11 +546,18 @@ static int http_check(struct store *s, const struct entry *want, bool read, enum
 
 /* ---- target side ---- */
 
-static struct http_puts *puts_of(struct http *h)
+static struct http_trash *trash_of(struct http *h, int64_t now, int64_t keep_for)
 {
     assert(!h->o.dry_run);
+    if (!h->trash)
+        h->trash = http_trash_new(h->client, &h->health, h->keep, &h->o, now, keep_for);
+    return h->trash;
+}
+
+static struct http_puts *puts_of(struct http *h)
+{
     if (!h->puts)
-        h->puts = http_puts_new(h->client, &h->health, h->keep, &h->o);
+        h->puts = http_puts_new(h->client, &h->health, h->keep, trash_of(h, h->o.rules.now, h->o.rules.trash), &h->o);
     return h->puts;
 }
 
@@ -569,13 +619,36 @@ static int http_commit(struct store *s, const struct store_peer *peer, size_t pe
 {
     struct http *h = http_of(s);
     int rc = http_flush(s, e);
-    return rc < 0 ? rc : blob_keep_commit(h->keep, peer, peers, e);
+    if (rc == 0)
+        rc = blob_keep_commit(h->keep, peer, peers, e);
+    if (rc == 0)
+        blob_trash_expire(h->keep, &h->o, http_trash_own(h->trash));
+    return rc;
+}
+
+/* ---- the trash ---- */
+
+static int http_list_trash(struct store *s, int (*tell)(void *ctx, const struct store_trash *item), void *ctx, struct err *e)
+{
+    return blob_trash_list(http_of(s)->keep, tell, ctx, e);
+}
+
+static int http_restore(struct store *s, const char *run, uint64_t id, int64_t now, struct err *e)
+{
+    return http_trash_restore(trash_of(http_of(s), now, INT64_MAX), run, id, e);
+}
+
+static int http_empty_trash(struct store *s, int64_t now, int64_t older, uint64_t *items, uint64_t *bytes, struct err *e)
+{
+    struct http *h = http_of(s);
+    return blob_trash_empty(h->keep, &h->o, now, older, items, bytes, e);
 }
 
 static void http_close(struct store *s)
 {
     struct http *h = http_of(s);
     http_puts_free(h->puts);
+    http_trash_free(h->trash);
     blob_keep_free(h->keep);
     http_client_free(h->client);
     blob_list_free(&h->suspects);
@@ -609,6 +682,9 @@ struct store *store_http_new(const struct store_options *options)
         .put_end = http_put_end,
         .flush = http_flush,
         .commit = http_commit,
+        .trash_list = http_list_trash,
+        .trash_restore = http_restore,
+        .trash_empty = http_empty_trash,
         .close = http_close,
     };
     struct http *h = mem_zalloc(sizeof *h);

@@ -33,6 +33,7 @@ struct http_request {
     int status;
     uint64_t length;
     unsigned retry_after;
+    int64_t modified;
     size_t hold, most;
     struct buf headers;      /* "Name: value" and NUL, each */
     struct buf body;
@@ -159,6 +160,16 @@ static void new_answer(struct http_request *r)
     r->headers.len = 0;
     r->chunked = false;
     r->retry_after = 0;
+    r->modified = 0;
+}
+
+/* Like "Sun, 06 Nov 1994 08:49:37 GMT". What cannot be read is passed over. */
+static int64_t date_of(const char *value, size_t n)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : 0), value);
+    time_t at = curl_getdate(text, NULL);
+    return at > 0 ? at : 0;
 }
 
 /* "HTTP/1.1 100 Continue" and its like are not the answer yet. */
@@ -191,6 +202,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         keep_header(r, p, n);
     else if ((value = value_of(p, n, "Retry-After", &len)) && len > 0 && len < 6)
         r->retry_after = (unsigned)strtoul(value, NULL, 10);
+    else if ((value = value_of(p, n, "Last-Modified", &len)))
+        r->modified = date_of(value, len);
     else if ((value = value_of(p, n, "Transfer-Encoding", &len)) && len >= 7)
         r->chunked = strncasecmp(value + len - 7, "chunked", 7) == 0;
     return n;
@@ -366,6 +379,11 @@ uint64_t http_request_length(const struct http_request *r)
 unsigned http_request_retry_after(const struct http_request *r)
 {
     return r->retry_after;
+}
+
+int64_t http_request_modified(const struct http_request *r)
+{
+    return r->modified;
 }
 
 const char *http_request_headers(const struct http_request *r, size_t *bytes)

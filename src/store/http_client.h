@@ -58,6 +58,7 @@ uint64_t http_request_length(const struct http_request *r); /* of the body, as a
  * made, so nothing was asked.
  */
 int http_request_failed(const struct http_request *r, bool *refused, struct err *e);
+int64_t http_request_modified(const struct http_request *r); /* Last-Modified: seconds since 1970; 0: not said */
 unsigned http_request_retry_after(const struct http_request *r); /* seconds; 0: not said */
 /* X- headers in the order they came, the first of each name, as in struct http_ask; valid until r is freed. */
 const char *http_request_headers(const struct http_request *r, size_t *bytes);

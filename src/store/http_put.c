@@ -26,6 +26,7 @@ struct put {
     struct buf bytes;    /* of the object: all, or what has not been handed to the request */
     struct http_try try;
     bool trying, removal, prune;
+    bool kept;           /* in the trash, before it is removed */
     bool looking;        /* is what was to be removed there at all? */
     struct err why;      /* settled: code 0 or what went wrong */
 };
@@ -34,6 +35,7 @@ struct http_puts {
     struct http_client *client;
     struct http_health *health;
     struct blob_keep *keep;
+    struct http_trash *trash;
     const struct store_options *o;
     struct put *first, **last; /* in the order of operations */
     unsigned under_way;
@@ -44,12 +46,13 @@ struct http_puts {
 };
 
 struct http_puts *http_puts_new(struct http_client *c, struct http_health *health, struct blob_keep *keep,
-                                const struct store_options *o)
+                                struct http_trash *trash, const struct store_options *o)
 {
     struct http_puts *p = mem_zalloc(sizeof *p);
     p->client = c;
     p->health = health;
     p->keep = keep;
+    p->trash = trash;
     p->o = o;
     p->last = &p->first;
     return p;
@@ -162,6 +165,8 @@ static void is_removed(struct http_puts *p, struct put *x)
 
 static void is_refused(struct http_puts *p, struct put *x)
 {
+    if (x->kept)
+        http_trash_forget(p->trash, x->path);
     p->removal = REFUSES;
     blob_keep_set_refuses(p->keep, true);
     settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
@@ -260,10 +265,26 @@ static const char *refusal(const struct http_puts *p, const struct store_op *op)
         return STORE_SAYS_NO_REMOVE;
     if (op->how == STORE_META)
         return "a blob-server keeps neither mode nor times";
-    if (op->how == STORE_CONTENT && op->why == STORE_WHY_CONFLICT)
-        return "other content is here under this id, which says nothing of what it should be; since a blob-server has no trash, "
-               "nothing is changed: remove the one that is wrong by hand";
     return blob_check(op->entry, &e) < 0 ? "cannot be the id of an object on a blob-server" : NULL;
+}
+
+/*
+ * What is about to go, and nobody else may have, is kept. Damage is, if it can be: that its bytes cannot be read must not keep
+ * the good ones away.
+ */
+static void keep_old(struct http_puts *p, struct put *x, const struct store_op *op)
+{
+    struct err e;
+    bool damage = op->how == STORE_CONTENT && op->why == STORE_WHY_DAMAGED;
+    bool due = damage || op->how == STORE_REMOVE || (op->how == STORE_CONTENT && op->why == STORE_WHY_CONFLICT);
+    if (!due || p->o->rules.trash == 0)
+        return;
+    int rc = http_trash_save(p->trash, x->path, store_why_text(op->why), &e);
+    x->kept = rc == 0;
+    if (rc < 0 && !damage)
+        settle(p, x, rc == ERR_PROTO || rc == ERR_UNSUPPORTED ? ERR_CHANGED : rc, e.msg);
+    else if (rc < 0)
+        p->o->watch.problem(p->o->watch.ctx, false, x->path, e.msg);
 }
 
 int http_puts_apply(struct http_puts *p, const struct store_op *op, struct err *e)
@@ -280,7 +301,9 @@ int http_puts_apply(struct http_puts *p, const struct store_op *op, struct err *
     } else if (op->how == STORE_REMOVE || op->how == STORE_PRUNE) {
         x->removal = true;
         x->prune = op->how == STORE_PRUNE;
-        ask(p, x, HTTP_DELETE, false, 0);
+        keep_old(p, x, op);
+        if (x->step != SETTLED)
+            ask(p, x, HTTP_DELETE, false, 0);
         most = p->removal == UNTRIED ? 0 : most; /* so that a server which refuses is asked once */
     } else {
         settle(p, x, ERR_UNSUPPORTED, "a blob-server has nothing but objects with content");
@@ -298,6 +321,8 @@ int http_puts_begin(struct http_puts *p, const struct store_op *op, struct err *
     const char *no = refusal(p, op);
     if (no)
         settle(p, p->now, ERR_DENIED, no);
+    else
+        keep_old(p, p->now, op);
     blob_in_begin(&p->in, p->now->path);
     return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "store/blob_keep.h"
 #include "store/http_client.h"
+#include "store/http_trash.h"
 #include "store/http_try.h"
 #include "store/store.h"
 
@@ -14,7 +15,7 @@ struct http_puts;
 
 /* All borrowed. */
 struct http_puts *http_puts_new(struct http_client *c, struct http_health *health, struct blob_keep *keep,
-                                const struct store_options *o);
+                                struct http_trash *trash, const struct store_options *o);
 void http_puts_free(struct http_puts *p); /* breaks off what is under way; NULL is fine */
 
 /* As the store's functions of these names. */

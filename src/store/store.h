@@ -55,7 +55,7 @@ struct store_rules {
     int64_t tombstones;     /* how long they last; a store that was away for longer leaves none */
     int64_t trash;          /* how long the trash keeps what it gets; 0: what is replaced or removed goes at once */
     unsigned part, parts;   /* scrub: content of the part-th (from 1) of so many parts is read again; parts 0: no scrub */
-    uint64_t rate;          /* bytes per second that a scrub may read; 0: no limit */
+    uint64_t rate;          /* bytes per second that may be read to look at content again; 0: no limit */
 };
 
 struct store_options {

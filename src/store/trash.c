@@ -293,6 +293,11 @@ int trash_open(const struct trash *t, const char *path)
     return t->run < 0 ? -1 : file_beneath(t->run, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 }
 
+const char *trash_run_name(const struct trash *t)
+{
+    return t->name;
+}
+
 /* ---- taking away ---- */
 
 void trash_settled(struct trash *t)

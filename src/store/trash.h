@@ -47,6 +47,9 @@ int trash_keep(struct trash *t, int dir, const char *name, const char *path, con
  */
 int trash_open(const struct trash *t, const char *path);
 
+/* The name of this run's directory; "" before the first use. */
+const char *trash_run_name(const struct trash *t);
+
 /* All that was put there so far has a durable replacement, or needs none. */
 void trash_settled(struct trash *t);
 

@@ -192,3 +192,39 @@ bool trash_list_look(int top, const char *run, const struct trash_record *r, str
         close(dir);
     return there;
 }
+
+static int list_run(int top, const char *run, const struct uuid *store, int (*tell)(void *, const struct store_trash *),
+                    void *ctx)
+{
+    struct trash_reader *r = trash_reader_new(top, run);
+    const struct trash_record *at;
+    struct stat st;
+    int rc = 0;
+    while (r && rc == 0 && (at = trash_reader_next(r))) {
+        if (!trash_list_look(top, run, at, &st))
+            continue;
+        struct store_trash item = {
+            .id = trash_record_id(store, run, at->place), .when = at->when, .size = (uint64_t)st.st_size,
+            .reason = at->reason, .run = run, .by = trash_reader_by(r), .path = at->path,
+        };
+        rc = tell(ctx, &item);
+    }
+    trash_reader_free(r);
+    return rc;
+}
+
+int trash_list_all(int state, const char *shown, const struct uuid *store, int (*tell)(void *, const struct store_trash *),
+                   void *ctx, struct err *e)
+{
+    struct trash_run *run = NULL;
+    size_t n = 0;
+    int top = state < 0 ? -1 : trash_list_top(state);
+    if (top < 0)
+        return state < 0 || errno == ENOENT ? 0 : err_sys(e, "%s/trash", shown);
+    int rc = trash_list_runs(top, &run, &n, e);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = list_run(top, run[i].name, store, tell, ctx);
+    free(run);
+    close(top);
+    return rc;
+}

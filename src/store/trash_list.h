@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "store/store.h"
 #include "store/trash_record.h"
 
 /* The directory of the trash: a descriptor, or -1 with errno (ENOENT: nothing was ever put there). */
@@ -34,5 +35,9 @@ const char *trash_reader_by(const struct trash_reader *r); /* who drove the run,
 int trash_list_parent(int top, const char *run, const struct trash_record *r, const char **leaf);
 /* An item: is a file or symlink there? */
 bool trash_list_look(int top, const char *run, const struct trash_record *r, struct stat *st);
+
+/* All items of all runs, the oldest run first. state -1: there are none. 0, what tell gave, or an error. */
+int trash_list_all(int state, const char *shown, const struct uuid *store, int (*tell)(void *, const struct store_trash *),
+                   void *ctx, struct err *e);
 
 #endif

@@ -158,11 +158,59 @@ teardown() {
     exits 0 scrub --json "$a" "$b"
     [ "$(acts <<<"$output")" = "heal $id $a" ]
     alike a b
-    # An id that says nothing: told, and left to a person.
-    echo two >b/free
-    exits 3 --checksum "$a" "$b"
-    [[ $errors == *free*"by hand"* ]]
-    [ "$(cat a/free) $(cat b/free)" = "one two" ]
+}
+
+@test "blobs: where an id says nothing, a conflict is settled by the rule, and what lost is in the trash" {
+    local trash
+    serve a; serve b
+    mkdir d
+    curl -sf --data-binary one -H 'X-Which: 1' "$a/blob/free" >/dev/null
+    printf '[1]\na: %s\nb: %s\nd: %s\n' "$a" "$b" "$PWD/d" >sos.conf
+    exits 0 --config sos.conf
+    alike a b d
+    # Nobody has read it: nothing is known.
+    curl -sf --data-binary two "$b/blob/free" >/dev/null
+    idle --config sos.conf
+    # By the member that the policy names,
+    printf '[group 1]\nconflict: a\n' >policy
+    exits 0 --checksum --json --config sos.conf --policy policy
+    [ "$(acts <<<"$output")" = "conflict free b" ]
+    alike a d
+    [ "$(cat b/free)" = one ]
+    exits 0 trash list --json --config sos.conf
+    [ "$(jq -r '.member + " " + .path + " " + .reason' <<<"$output")" = "b free conflict" ]
+    # and back.
+    exits 0 trash restore --config sos.conf free
+    [ "$(cat b/free)" = two ]
+    exits 0 trash list --json --config sos.conf
+    [ "$(jq -r '.member + " " + .path + " " + .reason' <<<"$output")" = "b free restored over" ]
+    # By who is the newest: a server does not tell, a directory does.
+    touch -d '+1 day' d/free
+    exits 0 --checksum --json --config sos.conf
+    [ "$(acts <<<"$output")" = "conflict free b" ]
+    [ "$(cat b/free)" = one ]
+    printf three >d/free
+    touch -d '+2 days' d/free
+    exits 0 --checksum --json --config sos.conf
+    [ "$(acts <<<"$output" | sort)" = "$(printf 'conflict free a\nconflict free b')" ]
+    [ "$(cat a/free b/free)" = threethree ]
+    printf four >a/free
+    touch -d '+3 days' a/free
+    exits 0 --checksum --json --config sos.conf
+    [ "$(acts <<<"$output")" = "conflict free a" ]
+    idle --config sos.conf
+    exits 0 --checksum --json --config sos.conf
+    [ -z "$(acts <<<"$output")" ]
+    # Where both are to be kept there is no name for the other one.
+    printf '[group 1]\nconflict: keep-both\n' >policy
+    printf five >a/free
+    exits 3 --checksum --config sos.conf --policy policy
+    exits 3 --checksum --config sos.conf --policy policy
+    [ "$(cat a/free b/free d/free)" = fivethreethree ]
+    # What could not be read is in no conflict.
+    misbehave b '"GET /blob/free" 500'
+    exits 3 --checksum --config sos.conf
+    [ "$(cat b/free)" = three ]
 }
 
 @test "blobs: a server that lists nothing any more is taken for a disk that is not mounted" {
@@ -180,41 +228,41 @@ teardown() {
 
 @test "blobs: policies are kept, and what cannot be removed is told with a status of its own" {
     serve a; serve b; serve c; serve d --delete
-    for i in 1 2 3 4; do echo $i >a/o$i; done
+    for i in $(seq 16); do echo $i >a/o$i; done
     printf '[1]\n-: %s\n-: %s\n-: %s\n' "$a" "$b" "$c" >sos.conf
     printf '[default]\nreplicas: 1\n' >policy
     exits 0 --config sos.conf --policy policy
-    [ "$(find b c -type f | wc -l)" = 4 ]
+    [ "$(find b c -type f | wc -l)" = 16 ]
     exits 0 --json --config sos.conf --policy policy
     [ -z "$(acts <<<"$output")" ]
     cp a/* b; cp a/* c
     : >b.log; : >c.log
     exits 4 --json --config sos.conf --policy policy
     [ "$(grep -c "takes no DELETE" <<<"$output")" = 2 ]
-    [ "$(summary over_replicated <<<"$output") $(summary failed <<<"$output")" = "4 0" ]
+    [ "$(summary over_replicated <<<"$output") $(summary failed <<<"$output")" = "16 0" ]
     [ -z "$(acts <<<"$output")" ]
-    [ "$(find a b c -type f | wc -l)" = 12 ]
+    [ "$(find a b c -type f | wc -l)" = 48 ]
     [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "1 1" ]
     # From now on it is known: told again, planned no more, and asked once in a run.
     exits 4 -n --json --config sos.conf --policy policy
-    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 4 ]
+    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 16 ]
     [ "$(asked b 'DELETE .*')" = 1 ]
     exits 4 --json --config sos.conf --policy policy
-    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 4 ]
+    [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 16 ]
     [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "2 2" ]
     # Until it takes DELETE after all.
     misbehave b '"DELETE *" delete'
     misbehave c '"DELETE *" delete'
     exits 0 --json --config sos.conf --policy policy
-    [ "$(summary pruned <<<"$output") $(summary over_replicated <<<"$output")" = "4 0" ]
-    [ "$(find a b c -type f | wc -l)" = 8 ]
+    [ "$(summary pruned <<<"$output") $(summary over_replicated <<<"$output")" = "16 0" ]
+    [ "$(find a b c -type f | wc -l)" = 32 ]
     idle --config sos.conf --policy policy
     cp a/* d
     printf '[1]\nx: %s\ny: %s\n' "$a" "$d" >sos.conf
     printf '[default]\nblocked: y\n' >policy
     rm -r "$HOME/.local"
     exits 0 --json --config sos.conf --policy policy
-    [ "$(summary pruned <<<"$output")" = 4 ]
+    [ "$(summary pruned <<<"$output")" = 16 ]
     [ -z "$(ls d)" ]
 }
 
@@ -248,11 +296,41 @@ teardown() {
     alike a b d
 }
 
-@test "blobs: deletions: propagate is refused, as a server knows no deletions" {
-    serve a; serve b
-    printf '[1]\n-: %s\n-: %s\n' "$a" "$b" >sos.conf
+@test "blobs: deletions: propagate goes by the directories, and what a server lacks was lost" {
+    serve a; serve b --delete
+    mkdir d
+    for i in $(seq 9); do blob a "$i"; done
+    printf '{"X-A":"1"}' >"a/$id.json"
+    printf '[1]\na: %s\nb: %s\nd: %s\n' "$a" "$b" "$PWD/d" >sos.conf
     printf '[group 1]\ndeletions: propagate\n' >policy
-    exits 1 --config sos.conf --policy policy
+    exits 0 --config sos.conf --policy policy
+    rm "d/$id" "d/$id.json"
+    # Deleted where the server takes that; elsewhere it is told, and stays. It comes back to nobody.
+    exits 4 --json --config sos.conf --policy policy
+    [ "$(acts <<<"$output")" = "delete $id b" ]
+    [ -e "a/$id" ] && [ ! -e "b/$id" ] && [ ! -e "b/$id.json" ] && [ ! -e "d/$id" ]
+    exits 4 --json --config sos.conf --policy policy
+    [ -z "$(acts <<<"$output")" ]
+    # It is in the trash, which is where the state is, and can be put back from there.
+    exits 0 trash list --json --config sos.conf
+    [ "$(jq -r '.member + " " + .path + " " + .reason' <<<"$output")" = "b $id deleted" ]
+    exits 0 trash restore --config sos.conf "$id"
+    exits 0 --config sos.conf --policy policy
+    alike a b d
+    [ "$(cat "d/$id.json")" = '{"X-A":"1"}' ]
+    # What is missing on a server was lost.
+    rm "b/$id"
+    exits 0 --config sos.conf --policy policy
+    alike a b d
+    # By hand it works as everywhere.
+    exits 4 rm --config sos.conf --policy policy "$id"
+    [ ! -e "b/$id" ] && [ ! -e "d/$id" ]
+    exits 0 trash list --config sos.conf
+    [ "$(grep -c "$id" <<<"$output")" = 2 ]
+    # An empty directory is not taken at its word.
+    rm d/*
+    exits 6 --config sos.conf --policy policy
+    [ "$(find b -type f | wc -l)" = 8 ]
 }
 
 @test "blobs: a server that goes away in the middle does not hold the others up" {
@@ -374,6 +452,71 @@ held() {
     # It remembers: what is gone at once is taken for an unmounted disk.
     rm b/*
     exits 6 --config sos.conf
+}
+
+@test "blobs: the trash of a directory of blobs gives back an object with its metadata" {
+    serve a
+    mkdir d
+    blob a good
+    printf '{"X-A":"1"}' >"a/$id.json"
+    printf '[1]\na: %s\nd: %s\n' "$a" "$PWD/d" >sos.conf
+    exits 0 --config sos.conf
+    exits 4 rm --config sos.conf "$id"
+    [ -z "$(ls d)" ]
+    exits 0 trash list --json --config sos.conf
+    [ "$(jq -r '.member + " " + .path' <<<"$output")" = "d $id" ]
+    exits 0 trash restore --config sos.conf "$id"
+    [ "$(cat "d/$id") $(cat "d/$id.json")" = 'good {"X-A":"1"}' ]
+    exits 0 trash list --config sos.conf
+    [ -z "$output" ]
+    exits 0 --config sos.conf
+    alike a d
+    # Damage on a server is kept where its state is, before it is healed.
+    echo bad >"a/$id"
+    exits 0 scrub --config sos.conf
+    exits 0 trash list --json --config sos.conf
+    [ "$(jq -r '.member + " " + .path + " " + .reason' <<<"$output")" = "a $id damaged" ]
+    exits 0 trash empty --config sos.conf
+    exits 0 trash list --config sos.conf
+    [ -z "$output" ]
+    alike a d
+}
+
+@test "blobs: manifest, status and scrub speak of a server as far as it tells" {
+    serve a
+    blob a good
+    echo free >a/free
+    exits 0 manifest "$a"
+    [ "$(awk '{ print $3, $NF }' <<<"$output")" = "$(printf -- '- %s\n- free' "$id" | sort -k 2)" ]
+    exits 0 manifest -c --json "$a"
+    [ "$(jq -c 'select(.path == "free") | [.size, .digest]' <<<"$output")" = "[5,\"$(xxhsum -H2 <a/free | cut -d ' ' -f 1)\"]" ] ||
+        ! command -v xxhsum >/dev/null
+    [ "$(jq -c "select(.path == \"$id\") | [.size, .digest]" <<<"$output")" = "[null,null]" ]
+    echo bad >"a/$id"
+    exits 3 manifest -c "$a"
+    [[ $errors == *"$id"*damaged* ]]
+    exits 1 manifest --mtree "$a"
+    [ ! -e "$HOME/.local" ]
+    exits 2 manifest http://127.0.0.1:1
+    mkdir d
+    printf '[1]\na: %s\nd: %s\n' "$a" "$PWD/d" >sos.conf
+    exits 3 --config sos.conf # for the damaged one
+    exits 3 status --config sos.conf
+    [[ $output == *"2 objects"*"1 damaged"* ]]
+    exits 3 scrub --config sos.conf
+}
+
+@test "blobs: --bwlimit holds for what servers give, take, and are asked to be read" {
+    local began
+    serve a; serve b
+    for i in 1 2 3 4 5 6; do head -c 100000 /dev/urandom >big; cp big "a/$(sha1sum <big | cut -c 1-40)"; done
+    began=$(date +%s%N)
+    exits 0 --bwlimit 300K "$a" "$b"
+    (( $(date +%s%N) - began > 2000000000 )) # in and out
+    alike a b
+    began=$(date +%s%N)
+    exits 0 -c --bwlimit 600K "$a" "$b"
+    (( $(date +%s%N) - began > 1000000000 ))
 }
 
 # gateway NAME BACKEND: nginx in front of a server, with https; its URL is then in the variable NAME, its certificate trusted.
