@@ -142,7 +142,7 @@ static void world_free(struct world *w)
 
 static void judge(struct world *w)
 {
-    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, false};
     struct err e;
     assert_int_equal(reconcile(&w->row, &rules, false, &w->v, &e), 0);
     assert_false(w->v.skip || w->v.lost);
@@ -348,7 +348,7 @@ static void without_a_row(void **state)
 {
     struct world *w = world_new("replicas: 1\npreferred: c", " a=x b=x");
     struct err e;
-    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, false};
     (void)state;
     assert_int_equal(reconcile(&w->row, &rules, false, &w->v, &e), 0);
     w->v.holders = bit(1);

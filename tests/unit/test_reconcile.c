@@ -330,7 +330,7 @@ static void row_of(const struct world *w, struct merge_row *row)
 
 static struct plan_rules rules_of(const struct world *w)
 {
-    struct plan_rules rules = {w->named ? PLAN_MEMBER : PLAN_NEWEST, PLAN_NOBODY};
+    struct plan_rules rules = {w->named ? PLAN_MEMBER : PLAN_NEWEST, PLAN_NOBODY, false};
     for (unsigned i = 0; w->named && i < w->members; i++)
         if (w->name[i] == w->named)
             rules.winner = i;
@@ -641,7 +641,7 @@ static void test_vector_too_long(void **state)
     set_kind(&at[1], ENTRY_FILE, 'x');
     struct verdict v;
     struct err e = {0};
-    const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, false};
     assert_int_equal(reconcile(&row, &rules, false, &v, &e), ERR_FORMAT);
     assert_int_equal(e.code, ERR_FORMAT);
     at[1].flags = ENTRY_UNKNOWN;
