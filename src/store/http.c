@@ -313,7 +313,7 @@ static int check_objects(struct http *h, const struct store_rules *rules, struct
         }
         if (rc >= 0)
             rc = check_turn(h, &c, list, e);
-        if (rc >= 0)
+        if (rc >= 0 && under_way(&c) > 0) /* with nothing to wait for it would wait all of its time */
             http_client_turn(h->client, NULL, 0, rc > 0 ? 0 : TURN_MS);
         if (rc >= 0)
             rc = progress(h, c.objects, c.read);
