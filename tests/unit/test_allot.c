@@ -389,7 +389,7 @@ static void what_is_deleted(void **state)
         {" a=x(ab) b=x?(ab) c=/", 3, 2},
         {" b=x", 2, 0},
     };
-    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY};
+    static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, false};
     struct err e;
     (void)state;
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
