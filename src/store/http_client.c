@@ -1,5 +1,6 @@
 #include "store/http_client.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <curl/curl.h>
@@ -12,9 +13,21 @@
 #define SILENT_SECONDS 60L  /* without a byte either way */
 #define CONNECTIONS_KEPT 32L
 #define BUFFER_BYTES (128L * 1024L)
+#define SPARES 16u
+#define NEVER INT64_MAX
 
+/*
+ * libcurl tells which sockets it waits for and when it wants to be called again; it is called only for what is ready,
+ * since to look at every request at each turn costs more than the requests themselves.
+ */
 struct http_client {
     CURLM *multi;
+    struct pollfd *wait; /* libcurl's sockets */
+    unsigned waits, cap;
+    struct pollfd *turn; /* what the turn that is under way polls */
+    int64_t due;         /* ms: when libcurl wants to be called; NEVER */
+    CURL *spare[SPARES]; /* handles that were used */
+    unsigned spares;
     char *base;
     const char *authorities; /* file of certificates, from the environment; NULL: the system's */
 };
@@ -42,6 +55,40 @@ struct http_request {
     char why[CURL_ERROR_SIZE];
 };
 
+/* ---- what libcurl waits for ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *own)
+{
+    struct http_client *c = ctx;
+    unsigned i = 0;
+    (void)easy;
+    (void)own;
+    while (i < c->waits && c->wait[i].fd != fd)
+        i++;
+    if (what == CURL_POLL_REMOVE) {
+        if (i < c->waits)
+            c->wait[i] = c->wait[--c->waits];
+        return 0;
+    }
+    if (i == c->cap) {
+        c->cap = c->cap ? 2 * c->cap : 32;
+        c->wait = mem_resize(c->wait, c->cap, sizeof *c->wait);
+    }
+    if (i == c->waits)
+        c->waits++;
+    c->wait[i] = (struct pollfd){.fd = fd, .events = (short)((what & CURL_POLL_IN ? POLLIN : 0) |
+                                                             (what & CURL_POLL_OUT ? POLLOUT : 0))};
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long ms, void *ctx)
+{
+    struct http_client *c = ctx;
+    (void)multi;
+    c->due = ms < 0 ? NEVER : clock_mono_ms() + ms;
+    return 0;
+}
+
 struct http_client *http_client_new(const char *base, struct err *e)
 {
     struct http_client *c = mem_zalloc(sizeof *c);
@@ -50,7 +97,12 @@ struct http_client *http_client_new(const char *base, struct err *e)
         err_set(e, ERR_SYS, "libcurl cannot be used");
         return NULL;
     }
+    c->due = NEVER;
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
     c->base = mem_strdup(base);
     c->authorities = getenv("CURL_CA_BUNDLE");
     if (!c->authorities || !*c->authorities)
@@ -62,8 +114,12 @@ void http_client_free(struct http_client *c)
 {
     if (!c)
         return;
+    while (c->spares > 0)
+        curl_easy_cleanup(c->spare[--c->spares]);
     curl_multi_cleanup(c->multi);
     curl_global_cleanup();
+    free(c->wait);
+    free(c->turn);
     free(c->base);
     free(c);
 }
@@ -267,7 +323,7 @@ struct http_request *http_request_new(struct http_client *c, const struct http_a
     r->length = HTTP_LENGTH_UNKNOWN;
     r->hold = ask->hold;
     r->most = ask->most;
-    r->easy = curl_easy_init();
+    r->easy = c->spares > 0 ? c->spare[--c->spares] : curl_easy_init();
     if (!r->easy)
         abort(); /* out of memory, as everywhere */
     set_common(r);
@@ -289,12 +345,22 @@ struct http_request *http_request_new(struct http_client *c, const struct http_a
     return r;
 }
 
+static void give_back(struct http_client *c, CURL *easy)
+{
+    curl_multi_remove_handle(c->multi, easy);
+    if (c->spares == SPARES) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_reset(easy);
+    c->spare[c->spares++] = easy;
+}
+
 void http_request_free(struct http_request *r)
 {
     if (!r)
         return;
-    curl_multi_remove_handle(r->client->multi, r->easy);
-    curl_easy_cleanup(r->easy);
+    give_back(r->client, r->easy);
     curl_slist_free_all(r->list);
     buf_free(&r->feed);
     buf_free(&r->headers);
@@ -322,35 +388,52 @@ static bool settle(struct http_client *c)
     return any;
 }
 
-static bool move(struct http_client *c)
+static bool move_due(struct http_client *c)
 {
     int running;
-    curl_multi_perform(c->multi, &running);
+    if (c->due == NEVER || clock_mono_ms() < c->due)
+        return false;
+    c->due = NEVER; /* unless it says otherwise */
+    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     return settle(c);
+}
+
+static bool move_ready(struct http_client *c, const struct pollfd *at, unsigned n)
+{
+    int running;
+    for (unsigned i = 0; i < n; i++) {
+        int what = (at[i].revents & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
+                   (at[i].revents & POLLOUT ? CURL_CSELECT_OUT : 0) | (at[i].revents & POLLERR ? CURL_CSELECT_ERR : 0);
+        if (what)
+            curl_multi_socket_action(c->multi, at[i].fd, what, &running);
+    }
+    return settle(c);
+}
+
+static int at_most(const struct http_client *c, int timeout)
+{
+    int64_t left = c->due == NEVER ? timeout : c->due - clock_mono_ms();
+    return left >= timeout ? timeout : left > 0 ? (int)left : 0;
 }
 
 int http_client_turn(struct http_client *c, struct pollfd *p, unsigned n, int timeout)
 {
-    struct curl_waitfd *extra = n ? mem_zalloc(n * sizeof *extra) : NULL;
-    int ready = 0, found = 0;
+    int found = 0;
+    if (move_due(c))
+        timeout = 0;
+    /* A copy: sockets come and go while what is ready is moved. */
+    unsigned waits = c->waits;
+    c->turn = mem_resize(c->turn, n + waits + 1, sizeof *c->turn);
+    memcpy(c->turn, c->wait, waits * sizeof *c->turn);
+    memcpy(c->turn + waits, p, n * sizeof *c->turn);
+    int ready = poll(c->turn, n + waits, at_most(c, timeout));
     for (unsigned i = 0; i < n; i++) {
-        extra[i].fd = p[i].fd;
-        extra[i].events = (short)((p[i].events & POLLIN ? CURL_WAIT_POLLIN : 0) |
-                                  (p[i].events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
-    }
-    bool moved = move(c);
-    if (moved || timeout == 0) {
-        free(extra);
-        return n ? poll(p, n, 0) : 0;
-    }
-    curl_multi_poll(c->multi, extra, n, timeout, &ready);
-    for (unsigned i = 0; i < n; i++) {
-        p[i].revents = (short)((extra[i].revents & CURL_WAIT_POLLIN ? POLLIN : 0) |
-                               (extra[i].revents & CURL_WAIT_POLLOUT ? POLLOUT : 0));
+        p[i].revents = ready > 0 ? c->turn[waits + i].revents : 0;
         found += p[i].revents != 0;
     }
-    free(extra);
-    move(c);
+    if (ready > 0)
+        move_ready(c, c->turn, waits);
+    move_due(c);
     return found;
 }
 
