@@ -10,7 +10,7 @@ MAKE_NAME = $(MAKE)
 WARN    = -Wall -Wextra -Wshadow -Wconversion -Werror
 CFLAGS_ALL = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(OPT) $(WARN) -pthread -Iinclude -Isrc -MMD -MP $(CFLAGS)
 LINK    = $(CC) $(OPT) $(CFLAGS) $(LDFLAGS) -pthread
-LIBS    = -larchive -lxxhash -ljansson -lssh2 -lcurl -lrsync -lzstd -lcrypto -lexpat -pthread
+LIBS    = -larchive -lxxhash -ljansson -lssh2 -lrsync -lzstd -lcrypto -lexpat -ldl -pthread
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # What drives a fuzz target: a main that replays files, or libFuzzer's own (`make fuzz` sets these).

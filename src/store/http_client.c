@@ -3,7 +3,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+/* Its macros would check types at curl_easy_setopt, which is not what is called here. */
+#define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +20,26 @@
 #define NEVER INT64_MAX
 
 /*
+ * libcurl is opened when it is first needed: it brings some twenty-five libraries along, which would cost each process of ours,
+ * most of which never speak HTTP, 5 ms at its start.
+ */
+#define LIBCURL "libcurl.so.4"
+#define EACH_CALL(X) \
+    X(global_init) X(global_cleanup) X(easy_init) X(easy_reset) X(easy_cleanup) X(easy_setopt) X(easy_getinfo) \
+    X(easy_pause) X(easy_strerror) X(slist_append) X(slist_free_all) X(multi_init) X(multi_cleanup) X(multi_setopt) X(getdate) \
+    X(multi_add_handle) X(multi_remove_handle) X(multi_socket_action) X(multi_info_read) X(multi_strerror)
+
+struct curl_calls {
+#define AS_MEMBER(name) __typeof__(curl_##name) *name;
+    EACH_CALL(AS_MEMBER)
+};
+
+/*
  * libcurl tells which sockets it waits for and when it wants to be called again; it is called only for what is ready,
  * since to look at every request at each turn costs more than the requests themselves.
  */
 struct http_client {
+    struct curl_calls curl;
     CURLM *multi;
     struct pollfd *wait; /* libcurl's sockets */
     unsigned waits, cap;
@@ -89,20 +108,36 @@ static int on_timer(CURLM *multi, long ms, void *ctx)
     return 0;
 }
 
+/* It stays open: nothing is gained by closing it before the process ends. */
+static int open_libcurl(struct curl_calls *to, struct err *e)
+{
+    void *lib = dlopen(LIBCURL, RTLD_LAZY | RTLD_LOCAL);
+    if (!lib)
+        return err_set(e, ERR_SYS, "members by HTTP need libcurl: %s", dlerror());
+#define FIND(name) to->name = (__typeof__(to->name))dlsym(lib, "curl_" #name);
+    EACH_CALL(FIND)
+#define OR_MISSING(name) || !to->name
+    return false EACH_CALL(OR_MISSING) ? err_set(e, ERR_SYS, LIBCURL " is too old") : 0;
+}
+
 struct http_client *http_client_new(const char *base, struct err *e)
 {
     struct http_client *c = mem_zalloc(sizeof *c);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(c->multi = curl_multi_init())) {
+    if (open_libcurl(&c->curl, e) < 0) {
+        free(c);
+        return NULL;
+    }
+    if (c->curl.global_init(CURL_GLOBAL_DEFAULT) != 0 || !(c->multi = c->curl.multi_init())) {
         free(c);
         err_set(e, ERR_SYS, "libcurl cannot be used");
         return NULL;
     }
     c->due = NEVER;
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    c->curl.multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    c->curl.multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    c->curl.multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    c->curl.multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    c->curl.multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
     c->base = mem_strdup(base);
     c->authorities = getenv("CURL_CA_BUNDLE");
     if (!c->authorities || !*c->authorities)
@@ -115,9 +150,9 @@ void http_client_free(struct http_client *c)
     if (!c)
         return;
     while (c->spares > 0)
-        curl_easy_cleanup(c->spare[--c->spares]);
-    curl_multi_cleanup(c->multi);
-    curl_global_cleanup();
+        c->curl.easy_cleanup(c->spare[--c->spares]);
+    c->curl.multi_cleanup(c->multi);
+    c->curl.global_cleanup();
     free(c->wait);
     free(c->turn);
     free(c->base);
@@ -220,11 +255,11 @@ static void new_answer(struct http_request *r)
 }
 
 /* Like "Sun, 06 Nov 1994 08:49:37 GMT". What cannot be read is passed over. */
-static int64_t date_of(const char *value, size_t n)
+static int64_t date_of(const struct curl_calls *curl, const char *value, size_t n)
 {
     char text[64];
     snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : 0), value);
-    time_t at = curl_getdate(text, NULL);
+    time_t at = curl->getdate(text, NULL);
     return at > 0 ? at : 0;
 }
 
@@ -233,10 +268,10 @@ static void end_of_headers(struct http_request *r)
 {
     long status = 0;
     curl_off_t length = -1;
-    curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+    r->client->curl.easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200)
         return;
-    curl_easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    r->client->curl.easy_getinfo(r->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     r->status = (int)status;
     r->length = length < 0 ? HTTP_LENGTH_UNKNOWN : (uint64_t)length;
     r->begun = true;
@@ -259,7 +294,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     else if ((value = value_of(p, n, "Retry-After", &len)) && len > 0 && len < 6)
         r->retry_after = (unsigned)strtoul(value, NULL, 10);
     else if ((value = value_of(p, n, "Last-Modified", &len)))
-        r->modified = date_of(value, len);
+        r->modified = date_of(&r->client->curl, value, len);
     else if ((value = value_of(p, n, "Transfer-Encoding", &len)) && len >= 7)
         r->chunked = strncasecmp(value + len - 7, "chunked", 7) == 0;
     return n;
@@ -272,48 +307,48 @@ static void add_header(struct http_request *r, const char *line)
     /* libcurl takes "Name:" as a wish to leave it out; an empty value is said with a semicolon. */
     size_t n = strlen(line);
     char *text = n > 2 && strcmp(line + n - 2, ": ") == 0 ? mem_printf("%.*s;", (int)n - 2, line) : mem_strdup(line);
-    r->list = curl_slist_append(r->list, text);
+    r->list = r->client->curl.slist_append(r->list, text);
     free(text);
 }
 
 static void set_body(struct http_request *r, const struct http_ask *ask)
 {
-    curl_easy_setopt(r->easy, CURLOPT_POST, 1L);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_POST, 1L);
     add_header(r, "Expect:");
     add_header(r, "Content-Type: application/octet-stream");
     if (!ask->stream) {
-        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body_len);
-        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, ask->body_len ? ask->body : "");
+        r->client->curl.easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body_len);
+        r->client->curl.easy_setopt(r->easy, CURLOPT_POSTFIELDS, ask->body_len ? ask->body : "");
         return;
     }
     r->stream = true;
-    curl_easy_setopt(r->easy, CURLOPT_READFUNCTION, on_send);
-    curl_easy_setopt(r->easy, CURLOPT_READDATA, r);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_READFUNCTION, on_send);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_READDATA, r);
     if (ask->length == HTTP_LENGTH_UNKNOWN)
         add_header(r, "Transfer-Encoding: chunked");
     else
-        curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->length);
+        r->client->curl.easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->length);
 }
 
 static void set_common(struct http_request *r)
 {
-    curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
-    curl_easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->why);
-    curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(r->easy, CURLOPT_USERAGENT, "sos-sync");
-    curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
-    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
-    curl_easy_setopt(r->easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-    curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
-    curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->why);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    r->client->curl.easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_USERAGENT, "sos-sync");
+    r->client->curl.easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
     if (r->client->authorities)
-        curl_easy_setopt(r->easy, CURLOPT_CAINFO, r->client->authorities);
+        r->client->curl.easy_setopt(r->easy, CURLOPT_CAINFO, r->client->authorities);
 }
 
 struct http_request *http_request_new(struct http_client *c, const struct http_ask *ask)
@@ -323,36 +358,36 @@ struct http_request *http_request_new(struct http_client *c, const struct http_a
     r->length = HTTP_LENGTH_UNKNOWN;
     r->hold = ask->hold;
     r->most = ask->most;
-    r->easy = c->spares > 0 ? c->spare[--c->spares] : curl_easy_init();
+    r->easy = c->spares > 0 ? c->spare[--c->spares] : c->curl.easy_init();
     if (!r->easy)
         abort(); /* out of memory, as everywhere */
     set_common(r);
     char *url = mem_printf("%s%s", c->base, ask->path);
-    curl_easy_setopt(r->easy, CURLOPT_URL, url);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_URL, url);
     free(url);
     if (ask->method == HTTP_POST)
         set_body(r, ask);
     else if (ask->method == HTTP_DELETE)
-        curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, "DELETE");
+        r->client->curl.easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, "DELETE");
     for (const char *at = ask->headers; at && *at; at += strlen(at) + 1)
         add_header(r, at);
-    curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->list);
-    CURLMcode rc = curl_multi_add_handle(c->multi, r->easy);
+    r->client->curl.easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->list);
+    CURLMcode rc = c->curl.multi_add_handle(c->multi, r->easy);
     if (rc != CURLM_OK) {
         r->over = r->ours = true;
-        snprintf(r->why, sizeof r->why, "%s", curl_multi_strerror(rc));
+        snprintf(r->why, sizeof r->why, "%s", c->curl.multi_strerror(rc));
     }
     return r;
 }
 
 static void give_back(struct http_client *c, CURL *easy)
 {
-    curl_multi_remove_handle(c->multi, easy);
+    c->curl.multi_remove_handle(c->multi, easy);
     if (c->spares == SPARES) {
-        curl_easy_cleanup(easy);
+        c->curl.easy_cleanup(easy);
         return;
     }
-    curl_easy_reset(easy);
+    c->curl.easy_reset(easy);
     c->spare[c->spares++] = easy;
 }
 
@@ -361,7 +396,7 @@ void http_request_free(struct http_request *r)
     if (!r)
         return;
     give_back(r->client, r->easy);
-    curl_slist_free_all(r->list);
+    r->client->curl.slist_free_all(r->list);
     buf_free(&r->feed);
     buf_free(&r->headers);
     buf_free(&r->body);
@@ -375,15 +410,15 @@ static bool settle(struct http_client *c)
     CURLMsg *m;
     int left;
     bool any = false;
-    while ((m = curl_multi_info_read(c->multi, &left))) {
+    while ((m = c->curl.multi_info_read(c->multi, &left))) {
         struct http_request *r;
         if (m->msg != CURLMSG_DONE)
             continue;
         CURLcode result = m->data.result;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
+        c->curl.easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
         r->result = result;
         r->over = any = true;
-        curl_multi_remove_handle(c->multi, r->easy); /* its connection is free for the next one */
+        c->curl.multi_remove_handle(c->multi, r->easy); /* its connection is free for the next one */
     }
     return any;
 }
@@ -394,7 +429,7 @@ static bool move_due(struct http_client *c)
     if (c->due == NEVER || clock_mono_ms() < c->due)
         return false;
     c->due = NEVER; /* unless it says otherwise */
-    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    c->curl.multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     return settle(c);
 }
 
@@ -405,7 +440,7 @@ static bool move_ready(struct http_client *c, const struct pollfd *at, unsigned 
         int what = (at[i].revents & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
                    (at[i].revents & POLLOUT ? CURL_CSELECT_OUT : 0) | (at[i].revents & POLLERR ? CURL_CSELECT_ERR : 0);
         if (what)
-            curl_multi_socket_action(c->multi, at[i].fd, what, &running);
+            c->curl.multi_socket_action(c->multi, at[i].fd, what, &running);
     }
     return settle(c);
 }
@@ -486,7 +521,7 @@ int http_request_failed(const struct http_request *r, bool *refused, struct err 
                r->result == CURLE_COULDNT_RESOLVE_PROXY || r->result == CURLE_SSL_CONNECT_ERROR ||
                r->result == CURLE_PEER_FAILED_VERIFICATION;
     if (r->ours || r->result != CURLE_OK)
-        return err_set(e, ERR_PROTO, "%s", r->why[0] ? r->why : curl_easy_strerror(r->result));
+        return err_set(e, ERR_PROTO, "%s", r->why[0] ? r->why : r->client->curl.easy_strerror(r->result));
     if (!r->begun)
         return err_set(e, ERR_PROTO, "the connection ended without an answer");
     if (r->length == HTTP_LENGTH_UNKNOWN && !r->chunked && !no_body(r))
@@ -507,7 +542,7 @@ void http_request_take(struct http_request *r, size_t n)
         r->body.len = r->taken = 0;
     if (r->receiving_waits && r->body.len == 0) {
         r->receiving_waits = false;
-        curl_easy_pause(r->easy, r->sending_waits ? CURLPAUSE_SEND : CURLPAUSE_CONT);
+        r->client->curl.easy_pause(r->easy, r->sending_waits ? CURLPAUSE_SEND : CURLPAUSE_CONT);
     }
 }
 
@@ -518,7 +553,7 @@ static void go_on_sending(struct http_request *r)
     if (!r->sending_waits || r->over)
         return;
     r->sending_waits = false;
-    curl_easy_pause(r->easy, r->receiving_waits ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+    r->client->curl.easy_pause(r->easy, r->receiving_waits ? CURLPAUSE_RECV : CURLPAUSE_CONT);
 }
 
 void http_request_feed(struct http_request *r, const void *p, size_t n)
