@@ -365,6 +365,7 @@ struct http_request *http_request_new(struct http_client *c, const struct http_a
     char *url = mem_printf("%s%s", c->base, ask->path);
     r->client->curl.easy_setopt(r->easy, CURLOPT_URL, url);
     free(url);
+    add_header(r, "Accept:"); /* libcurl's own line says nothing, and is read by the server at each request */
     if (ask->method == HTTP_POST)
         set_body(r, ask);
     else if (ask->method == HTTP_DELETE)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A SoS blob-server for tests: answers as the original does, and misbehaves on demand.
 
-usage: blobserver.py DIR [--port N] [--log FILE] [--control FILE] [--delete] [--keep-open]
+usage: blobserver.py DIR [--port N] [--log FILE] [--control FILE] [--delete] [--keep-open] [--delay S]
 
 Listens on 127.0.0.1 and prints its port. --delete: it takes DELETE, as the original does not; --keep-open: HEAD does not
-close the connection, as in the original it does. With --log each request becomes a line "METHOD PATH". With --control
+close the connection, as in the original it does; --delay: each answer comes S seconds late, as from a disk or over a
+network, while others are worked on. With --log each request becomes a line "METHOD PATH". With --control
 the lines of a file say how to misbehave; it is read again when it changes:
 
     PATTERN ACTION [COUNT]      e.g.  "GET /blob/*" 500 2
@@ -73,6 +74,7 @@ class Server:
     def __init__(self, args):
         self.dir, self.rules, self.can_delete = args.dir, Rules(args.control), args.delete
         self.keep_open = args.keep_open
+        self.always = "slow=%f" % args.delay if args.delay else None
         self.log = open(args.log, "a", buffering=1) if args.log else None
         os.makedirs(self.dir, exist_ok=True)
 
@@ -221,7 +223,7 @@ class Connection(asyncio.Protocol):
         method, path, headers, low, version = request
         if self.server.log:
             self.server.log.write("%s %s\n" % (method, path))
-        action = self.server.rules.action(method + " " + path)
+        action = self.server.rules.action(method + " " + path) or self.server.always
         closing = low.get("connection", "").lower() == "close" or version == "HTTP/1.0"
         if action:
             self.busy = True
@@ -305,6 +307,7 @@ def main():
     parser.add_argument("--control")
     parser.add_argument("--delete", action="store_true")
     parser.add_argument("--keep-open", action="store_true")
+    parser.add_argument("--delay", type=float, default=0)
     try:
         asyncio.run(serve(parser.parse_args()))
     except KeyboardInterrupt:
