@@ -25,8 +25,8 @@
  */
 #define LIBCURL "libcurl.so.4"
 #define EACH_CALL(X) \
-    X(global_init) X(global_cleanup) X(easy_init) X(easy_reset) X(easy_cleanup) X(easy_setopt) X(easy_getinfo) \
-    X(easy_pause) X(easy_strerror) X(slist_append) X(slist_free_all) X(multi_init) X(multi_cleanup) X(multi_setopt) X(getdate) \
+    X(global_init) X(global_cleanup) X(easy_init) X(easy_cleanup) X(easy_setopt) X(easy_getinfo) X(easy_pause) \
+    X(easy_strerror) X(slist_append) X(slist_free_all) X(multi_init) X(multi_cleanup) X(multi_setopt) X(getdate) \
     X(multi_add_handle) X(multi_remove_handle) X(multi_socket_action) X(multi_info_read) X(multi_strerror)
 
 struct curl_calls {
@@ -322,33 +322,57 @@ static void set_body(struct http_request *r, const struct http_ask *ask)
         return;
     }
     r->stream = true;
-    r->client->curl.easy_setopt(r->easy, CURLOPT_READFUNCTION, on_send);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_READDATA, r);
     if (ask->length == HTTP_LENGTH_UNKNOWN)
         add_header(r, "Transfer-Encoding: chunked");
     else
         r->client->curl.easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->length);
 }
 
-static void set_common(struct http_request *r)
+/* What all requests have in common: a handle keeps it. */
+static CURL *new_handle(const struct http_client *c)
 {
-    r->client->curl.easy_setopt(r->easy, CURLOPT_PRIVATE, r);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->why);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    r->client->curl.easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_USERAGENT, "sos-sync");
-    r->client->curl.easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, on_body);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
-    if (r->client->authorities)
-        r->client->curl.easy_setopt(r->easy, CURLOPT_CAINFO, r->client->authorities);
+    CURL *easy = c->curl.easy_init();
+    if (!easy)
+        abort(); /* out of memory, as everywhere */
+    c->curl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    c->curl.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    c->curl.easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    c->curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    c->curl.easy_setopt(easy, CURLOPT_USERAGENT, "sos-sync");
+    c->curl.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    c->curl.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    c->curl.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
+    c->curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    c->curl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    c->curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    c->curl.easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+    if (c->authorities)
+        c->curl.easy_setopt(easy, CURLOPT_CAINFO, c->authorities);
+    return easy;
+}
+
+/* All that differs from request to request, for the handle may have been used. */
+static void set_request(struct http_request *r, const struct http_ask *ask)
+{
+    const struct curl_calls *curl = &r->client->curl;
+    char *url = mem_printf("%s%s", r->client->base, ask->path);
+    curl->easy_setopt(r->easy, CURLOPT_URL, url);
+    free(url);
+    curl->easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+    curl->easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->why);
+    curl->easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+    curl->easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
+    curl->easy_setopt(r->easy, CURLOPT_READDATA, r);
+    curl->easy_setopt(r->easy, CURLOPT_POSTFIELDS, NULL);
+    curl->easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)-1);
+    curl->easy_setopt(r->easy, CURLOPT_HTTPGET, 1L);
+    curl->easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, ask->method == HTTP_DELETE ? "DELETE" : NULL);
+    add_header(r, "Accept:"); /* libcurl's own line says nothing, and is read by the server at each request */
+    if (ask->method == HTTP_POST)
+        set_body(r, ask);
+    for (const char *at = ask->headers; at && *at; at += strlen(at) + 1)
+        add_header(r, at);
+    curl->easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->list);
 }
 
 struct http_request *http_request_new(struct http_client *c, const struct http_ask *ask)
@@ -358,21 +382,8 @@ struct http_request *http_request_new(struct http_client *c, const struct http_a
     r->length = HTTP_LENGTH_UNKNOWN;
     r->hold = ask->hold;
     r->most = ask->most;
-    r->easy = c->spares > 0 ? c->spare[--c->spares] : c->curl.easy_init();
-    if (!r->easy)
-        abort(); /* out of memory, as everywhere */
-    set_common(r);
-    char *url = mem_printf("%s%s", c->base, ask->path);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_URL, url);
-    free(url);
-    add_header(r, "Accept:"); /* libcurl's own line says nothing, and is read by the server at each request */
-    if (ask->method == HTTP_POST)
-        set_body(r, ask);
-    else if (ask->method == HTTP_DELETE)
-        r->client->curl.easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, "DELETE");
-    for (const char *at = ask->headers; at && *at; at += strlen(at) + 1)
-        add_header(r, at);
-    r->client->curl.easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->list);
+    r->easy = c->spares > 0 ? c->spare[--c->spares] : new_handle(c);
+    set_request(r, ask);
     CURLMcode rc = c->curl.multi_add_handle(c->multi, r->easy);
     if (rc != CURLM_OK) {
         r->over = r->ours = true;
@@ -388,7 +399,6 @@ static void give_back(struct http_client *c, CURL *easy)
         c->curl.easy_cleanup(easy);
         return;
     }
-    c->curl.easy_reset(easy);
     c->spare[c->spares++] = easy;
 }
 
