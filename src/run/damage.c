@@ -109,6 +109,20 @@ int damage_checked(struct peer *p, struct frame *f, struct err *e)
     return 0;
 }
 
+/* Who was to confirm a copy and is gone confirms nothing. */
+void damage_peer_died(struct peer *p)
+{
+    for (struct suspect **at = &p->suspect, *x; (x = *at);) {
+        if (x->path) {
+            at = &x->next;
+            continue;
+        }
+        prune_answer(p->run, x->prune, false);
+        *at = x->next;
+        free(x);
+    }
+}
+
 void damage_end(struct run *r)
 {
     for (size_t i = 0; i < r->peers; i++)

@@ -336,6 +336,7 @@ bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, co
 void damage_confirm(struct peer *p, const struct plan_step *s); /* asks whether it holds what others are to give up */
 int damage_checked(struct peer *p, struct frame *f, struct err *e);
 void damage_end(struct run *r);            /* tells what was not answered */
+void damage_peer_died(struct peer *p);
 
 /* ---- blobs.c: groups with blob-servers, whose objects are known by their ids ---- */
 

@@ -194,6 +194,7 @@ int transfer_data_end(struct peer *from, struct frame *f, struct err *e)
 void transfer_peer_died(struct peer *p)
 {
     struct run *r = p->run;
+    damage_peer_died(p);
     for (size_t i = 0; i < r->channels; i++) {
         struct channel *c = &r->channel[i];
         if (c->source == p->part && !c->ended) {
