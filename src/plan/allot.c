@@ -54,6 +54,32 @@ static unsigned member_of(const struct allot_group *g, const struct uuid *id)
     return PLACE_NOBODY;
 }
 
+/* Members that are called the origin by those of the row for which a run has settled that, or by the others. */
+static uint64_t origins(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, bool settled)
+{
+    uint64_t out = 0;
+    for (uint64_t left = v->had & v->present; left; left &= left - 1) {
+        const struct entry *at = row->at[__builtin_ctzll(left)];
+        unsigned i = member_of(g, &at->origin);
+        out |= i != PLACE_NOBODY && settled == (at->holders.n > 0) ? bit(i) : 0;
+    }
+    return out;
+}
+
+/*
+ * Whoever had an object when it was first seen calls itself the origin, until a run says who that is: the first that is
+ * not blocked. So does a run that has given up a blocked origin, which may be back now.
+ */
+static unsigned find_origin(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, uint64_t blocked)
+{
+    unsigned origin = member_of(g, &v->winner.origin);
+    if (!row || origin == PLACE_NOBODY || !(blocked & bit(origin)))
+        return origin;
+    uint64_t settled = origins(g, row, v, true), others = settled & bit(origin) ? settled : origins(g, row, v, false);
+    others &= others & bit(origin) ? ~blocked : 0;
+    return others ? (unsigned)__builtin_ctzll(others) : origin;
+}
+
 /* A directory where a file is to be is no copy of it, and goes where no copy is wanted. */
 static uint64_t damaged_parts(const struct merge_row *row, const struct verdict *v)
 {
@@ -129,7 +155,7 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     out->damaged = to_group(g, damaged);
     struct place_object o = {
         .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size, .holders = out->before,
-        .damaged = out->damaged, .origin = member_of(g, &v->winner.origin), .policy = out->policy,
+        .damaged = out->damaged, .origin = find_origin(g, row, v, out->policy->blocked), .policy = out->policy,
     };
     g->world.away |= silent;
     place_object(&g->world, &o, &out->place);

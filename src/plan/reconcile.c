@@ -143,6 +143,24 @@ static void judge(const struct merge_row *row, const struct plan_rules *rules, b
     s->losers &= ~(s->damaged | s->gone);
 }
 
+/*
+ * Who knows the origin: one for which a run has settled it, as its holders show. Where runs did not agree, any of these,
+ * but the same for all drivers. Else the first.
+ */
+static unsigned knows_origin(const struct merge_row *row, uint64_t rivals)
+{
+    const struct entry *best = NULL;
+    unsigned found = lowest(rivals);
+    for (uint64_t left = rivals; left; left &= left - 1) {
+        const struct entry *at = row->at[lowest(left)];
+        if (at->holders.n == 0 || (best && memcmp(best->origin.b, at->origin.b, sizeof at->origin.b) <= 0))
+            continue;
+        best = at;
+        found = lowest(left);
+    }
+    return found;
+}
+
 /* Rule 4. */
 static int make_winner(const struct merge_row *row, const struct sides *s, struct verdict *out, struct err *e)
 {
@@ -152,7 +170,7 @@ static int make_winner(const struct merge_row *row, const struct sides *s, struc
     w->path_len = row->path_len;
     w->flags = 0;
     w->place = (struct entry_place){0};
-    w->origin = row->at[lowest(s->rivals)]->origin;
+    w->origin = row->at[knows_origin(row, s->rivals)]->origin;
     for (uint64_t left = s->held; left; left &= left - 1) {
         const struct entry *at = row->at[lowest(left)];
         if (at->first_seen < w->first_seen)

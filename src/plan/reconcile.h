@@ -16,8 +16,9 @@
  *    the newest mtime, ties by the larger digest, then the larger mode; a
  *    directory (without anything below it on any member) yields to a file or symlink, and of those two a file wins over
  *    a symlink when mtime is equal. Members whose version was among the candidates and lost are losers.
- * 4. The winner's version is the join of all versions in the row (so that it dominates every one of them); first_seen is the least; origin is that of the
- *    dominating entry, or of the first candidate in the order of members when there are several.
+ * 4. The winner's version is the join of all versions in the row (so that it dominates every one of them); first_seen is
+ *    the least; origin is that of the dominating entry; of several candidates, what one has with which holders are
+ *    recorded, or else the first in the order of members.
  *    Entries whose content and metadata equal the winner's are holders whatever their version.
  * 5. A winning tombstone takes the object away where it is (need REMOVE), and is recorded by all.
  */

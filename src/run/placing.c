@@ -70,6 +70,8 @@ struct allot_group *placing_new(struct run *r)
         } else {
             g->world.away |= (uint64_t)1 << i;
             remember(r, i, &g->id[i], &seen);
+            if (r->seen >> i & 1)
+                seen = r->now;
             if (seen && r->now - seen <= (int64_t)r->settings.down_after)
                 g->believed |= (uint64_t)1 << i;
         }

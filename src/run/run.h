@@ -172,6 +172,7 @@ struct run {
     uint64_t tries;            /* members, numbered so, that are known to take nothing away, and are to be asked once more */
     bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */
+    uint64_t seen;             /* members, numbered as in the group, that were reached in this run */
     uint64_t full;             /* members, numbered as in the group, that had no room after all */
     struct prune *prune;       /* NULL: nothing is to be pruned */
     unsigned stage;            /* enum plan_phase: the one that is being carried out */
@@ -335,8 +336,8 @@ bool damage_known(const struct run *r);    /* a part's manifest has damaged obje
 bool damage_suspect(struct peer *target, const struct plan_step *s, bool own, const char *text);
 void damage_confirm(struct peer *p, const struct plan_step *s); /* asks whether it holds what others are to give up */
 int damage_checked(struct peer *p, struct frame *f, struct err *e);
-void damage_end(struct run *r);            /* tells what was not answered */
 void damage_peer_died(struct peer *p);
+void damage_end(struct run *r);            /* tells what was not answered */
 
 /* ---- blobs.c: groups with blob-servers, whose objects are known by their ids ---- */
 

@@ -99,6 +99,8 @@ static int scan_all(struct run *r, struct err *e)
         p->state = PEER_SCANNING;
     }
     int rc = await(r, PEER_SCANNING, e);
+    for (size_t i = 0; i < r->peers; i++)
+        r->seen |= peer_lives(&r->peer[i]) ? UINT64_C(1) << i : 0;
     damage_count(r);
     return rc;
 }

@@ -4,7 +4,8 @@
  * On the left, what is said of each of the members a to e that is not without the object: "x", or the newer "y", or "/", an old
  * directory, with "!" damaged,
  * with "?" not to be looked at, in parentheses the holders recorded with it; or "away", which is for too long; "believed", which is
- * not; "strange", of which not even the identity is known. "o=b": who recorded it as the origin, else a; "o=z" is nobody's.
+ * not; "strange", of which not even the identity is known. "o=b": who recorded it as the origin, else a; "o=z" is nobody's; "o=?"
+ * each calls itself so.
  *
  * On the right, who has it and who will; "+" who gets content; whose record alone is renewed; "-" who gives it up once
  * those are known to hold it; a new origin.
@@ -105,7 +106,7 @@ static void make_member(struct world *w, const char *line, unsigned i)
     g->number[w->row.members] = (uint8_t)i;
     g->part[i] = (uint8_t)w->row.members;
     if (*text != '.') {
-        make_entry(&w->entry[i], text, origin == '.' ? 'a' : origin);
+        make_entry(&w->entry[i], text, origin == '.' ? 'a' : origin == '?' ? letter : origin);
         w->row.at[w->row.members] = &w->entry[i];
     }
     w->row.members++;
@@ -254,6 +255,14 @@ static void all_are_here(void **state)
         {"replicas: 0", " o=z b=x c=x", "bc => b record b -c once b origin b"},
         {"replicas: 1", " o=z b=x(bc) c=x(bc)", "bc => bc record bc origin b"},
         {"replicas: 0\nblocked: a", " b=x(bc) c=x(bc)", "bc => b record b -c once b origin b"},
+        /* of several who have it when it is first seen the first that is not blocked; it is no blocked one's replica then */
+        {"replicas: 0", " o=? a=x b=x c=x", "abc => a record a -bc once a origin a"},
+        {"replicas: 0\nblocked: a", " o=? a=x b=x c=x", "abc => b record b -ac once b origin b"},
+        {"replicas: 0\nblocked: a b c", " o=? a=x b=x c=x", "abc => a record a -bc once a origin a"},
+        {"replicas: 1\nblocked: a", " o=? a=x b=y", "ab => bc +c record b -a once bc origin b"},
+        /* but not once a run has settled who it is */
+        {"replicas: 0\nblocked: b", " o=? a=x b=x(b)", "ab => b -a once b origin b"},
+        {"replicas: 0\nblocked: b", " o=? a=x(a) b=x(b)", "ab => a -b once a origin a"},
         /* and one that lost it gets it back */
         {"replicas: 1", " b=x(ab)", "b => ab +a"},
     };
