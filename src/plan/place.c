@@ -23,6 +23,11 @@ uint64_t place_seed(const struct uuid *id)
     return digest_check(id->b, sizeof id->b);
 }
 
+uint64_t place_seed_name(const char *name)
+{
+    return digest_check(name, strlen(name));
+}
+
 /*
  * Every machine must come to the same, so none of this may ever change. For one path, different seeds give numbers
  * that have nothing to do with each other: so a member that comes or goes changes nobody else's.

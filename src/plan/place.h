@@ -4,8 +4,9 @@
  *
  * The original stays on its origin, and comes back to it where it was lost. Replicas go to members in this order:
  * those preferred, as listed; those that hold the object; the others by rank, which is drawn from the path and the
- * member's UUID. Blocked members get none, those without room are passed over, as are those that are away, unless
- * they hold it: their copies count for what is added, and not for what is dropped.
+ * UUID of the member's store, or its name where that has none yet. Blocked members get none, those without room are
+ * passed over, as are those that are away, unless they hold it: their copies count for what is added, and not for what
+ * is dropped.
  */
 #ifndef PLAN_PLACE_H
 #define PLAN_PLACE_H
@@ -22,12 +23,13 @@ uint64_t place(const struct verdict *v, unsigned members);
 struct place_world {
     unsigned members;
     uint64_t away;                     /* cannot be reached in this run */
-    uint64_t seed[PLAN_MEMBERS_MAX];   /* place_seed of the UUIDs of their stores */
+    uint64_t seed[PLAN_MEMBERS_MAX];   /* place_seed of the UUIDs of their stores, where they have one */
     /* Bytes that it can still take; UINT64_MAX: no limit. The caller takes off what he has it sent. */
     uint64_t room[PLAN_MEMBERS_MAX];
 };
 
 uint64_t place_seed(const struct uuid *id);
+uint64_t place_seed_name(const char *name); /* of a member whose store has no UUID yet */
 
 struct place_object {
     const char *path;

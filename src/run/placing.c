@@ -48,6 +48,16 @@ static uint64_t room_of(const struct run *r, const struct peer *p, unsigned numb
     return room;
 }
 
+/*
+ * A store that this run is only about to make has no identity that anybody knows, and a dry run gives it none. What is
+ * known before and after is the member's name.
+ */
+static uint64_t seed_of(const struct allot_group *g, unsigned number, const struct peer *p)
+{
+    bool made = g->part[number] == PLAN_NOBODY || p->flags & OPENED_MARKED;
+    return made ? place_seed(&g->id[number]) : place_seed_name(p->member->name);
+}
+
 struct allot_group *placing_new(struct run *r)
 {
     struct allot_group *g = mem_zalloc(sizeof *g);
@@ -75,7 +85,7 @@ struct allot_group *placing_new(struct run *r)
             if (seen && r->now - seen <= (int64_t)r->settings.down_after)
                 g->believed |= (uint64_t)1 << i;
         }
-        g->world.seed[i] = place_seed(&g->id[i]);
+        g->world.seed[i] = seed_of(g, i, &r->peer[i]);
     }
     return g;
 }

@@ -655,6 +655,21 @@ PLAN
 
 # ---- every driver ----
 
+@test "placement: a dry run over stores that never met draws as the run does, in any order of them" {
+    local i
+    for i in $(seq 30); do put a "$i" "$i"; done
+    rm -r ?/.sos-sync
+    asks 'replicas: 1'
+    go 0 -n
+    acts <<<"$output" | sort >turned
+    { echo '[g]' && grep : conf | tac; } >other
+    exits 0 --config other --policy policy --json -n
+    acts <<<"$output" | sort | diff turned -
+    follow
+    [ "$(wc -l <<<"$done")" = 30 ]
+    [ "$(cut -d ' ' -f 3 <<<"$done" | sort -u | wc -l)" = 4 ] # every other member has its share
+}
+
 @test "placement: every driver comes to the same plan, whatever the order of the members" {
     local order i
     for i in $(seq 40); do put "$(echo abcde | cut -c $((i % 5 + 1)))" "$i" "$i"; done
