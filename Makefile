@@ -27,13 +27,14 @@ MAN     = $(wildcard man/*.[1-9])
 TOOL_OBJ = $(BUILD)/obj/contrib/bench-loop.o $(BUILD)/obj/contrib/bench-ssh.o $(BUILD)/obj/tests/tools/proxy.o
 BENCH_TOOLS = $(BUILD)/bench-loop $(BUILD)/bench-ssh $(BUILD)/proxy
 MODEL_OBJ = $(patsubst %,$(BUILD)/obj/tests/model/%.o,model world acts judge)
+POLICIES_OBJ = $(patsubst %,$(BUILD)/obj/tests/model/%.o,policies copies copies_judge asked)
 FAULTS_OBJ = $(BUILD)/obj/tests/model/faults.o
 HOOKS_OBJ = $(BUILD)/obj/tests/model/hooks.o $(BUILD)/obj/tests/model/tree.o
 # What agents do under test by way of tests/model/hooks.c.
 HOOKED = agent_serve clock_gettime fstat fstat64 fstatat fstatat64 fsync fdatasync syncfs rename renameat renameat2 \
     link linkat symlinkat unlink unlinkat mkdir mkdirat fchmod fchmodat futimens utimensat ftruncate ftruncate64 \
     write pwrite pwrite64 writev openat openat64
-TEST_OBJ = $(MODEL_OBJ) $(FAULTS_OBJ) $(HOOKS_OBJ) $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
+TEST_OBJ = $(MODEL_OBJ) $(POLICIES_OBJ) $(FAULTS_OBJ) $(HOOKS_OBJ) $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
 
 all: $(PROGRAM) ## build the program and the library (the default)
 
@@ -74,9 +75,12 @@ $(BUILD)/bench-ssh: $(BUILD)/obj/contrib/bench-ssh.o
 $(BUILD)/proxy: $(BUILD)/obj/tests/tools/proxy.o
 	$(LINK) -o $@ $<
 
-$(BUILD)/model $(BUILD)/faults: override LDFLAGS += $(HOOKED:%=-Wl,--wrap=%)
+$(BUILD)/model $(BUILD)/policies $(BUILD)/faults: override LDFLAGS += $(HOOKED:%=-Wl,--wrap=%)
 
 $(BUILD)/model: $(MODEL_OBJ) $(HOOKS_OBJ) $(LIB)
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/policies: $(POLICIES_OBJ) $(HOOKS_OBJ) $(LIB)
 	$(LINK) -o $@ $^ $(LIBS)
 
 $(BUILD)/faults: $(FAULTS_OBJ) $(HOOKS_OBJ) $(LIB)
@@ -85,7 +89,7 @@ $(BUILD)/faults: $(FAULTS_OBJ) $(HOOKS_OBJ) $(LIB)
 # Kept, so that a test is only linked again when the library changed.
 .SECONDARY: $(TEST_OBJ) $(REPLAY) $(TOOL_OBJ)
 
-everything: all $(UNIT) $(FUZZ) $(BENCH_TOOLS) $(BUILD)/model $(BUILD)/faults ## build all there is, tests included, and run nothing
+everything: all $(UNIT) $(FUZZ) $(BENCH_TOOLS) $(BUILD)/model $(BUILD)/policies $(BUILD)/faults ## build all there is, tests included, and run nothing
 
 deps: ## install what the build needs (Debian; else say what that is)
 	@contrib/deps build
@@ -112,8 +116,9 @@ check-faults: $(BUILD)/faults ## each call of an agent fails once, and is once t
 	    END { f += n - p - f - s; print p + 0 " passed, " f + 0 " failed, " s + 0 " skipped"; exit f > 0 || !p }' \
 	    $(BUILD)/faults.log && [ $$status = 0 ]
 
-check-model: $(BUILD)/model ## random worlds, WORLDS of them (10000) from SEED (1) on
+check-model: $(BUILD)/model $(BUILD)/policies ## random worlds, WORLDS of them (10000) from SEED (1) on
 	@$(BUILD)/model --seed $(or $(SEED),1) --worlds $(or $(WORLDS),10000)
+	@$(BUILD)/policies --seed $(or $(SEED),1) --worlds $(or $(WORLDS),10000)
 
 soak: all ## random edits and runs with kills over SSH, for SOAK_MINUTES (120)
 	@SOS_SYNC=$(abspath $(PROGRAM)) tests/soak
