@@ -146,8 +146,8 @@ static void put_in_order(struct ranks *k, struct place_result *r)
 
 /*
  * Counted are only those that can be asked, and that hold it or are to get it. An original that is away is stood in
- * for by one replica more. Where that does not make up the number, what is blocked waits, too: for a copy that
- * counts and cannot be asked. Somebody is always left.
+ * for by one replica more. Where that does not make up the number, what is blocked waits, too: for whoever may hold it
+ * and is only away. Somebody is always left.
  */
 static void find_drops(struct ranks *k, struct place_result *r, uint64_t could, unsigned n)
 {
@@ -155,11 +155,11 @@ static void find_drops(struct ranks *k, struct place_result *r, uint64_t could, 
     const struct place_object *o = k->o;
     uint64_t origin = r->origin == PLACE_NOBODY ? 0 : bit(r->origin), sure = ~w->away & (o->holders | r->add);
     unsigned least = n + (origin && !(origin & sure) && r->wanted & origin ? 1 : 0);
-    uint64_t replicas = choose(k, could & sure, o->holders, least);
-    bool enough = (unsigned)__builtin_popcountll(replicas) >= least || !(r->wanted & w->away & o->holders);
-    r->keep = replicas | (origin & sure);
+    uint64_t expected = everybody(w->members) & w->away & ~w->gone & (~o->policy->blocked | (origin & o->holders));
+    r->keep = choose(k, could & sure, o->holders, least) | (origin & sure);
     if (r->keep == 0 && o->holders & ~w->away)
         r->keep = bit(pick(k, o->holders & ~w->away, true));
+    bool enough = (unsigned)__builtin_popcountll(r->keep) >= n + (r->wanted & origin ? 1 : 0) || !expected;
     uint64_t surplus = (o->holders | o->damaged) & ~w->away & ~r->wanted;
     r->drop = r->keep ? surplus & ~r->keep & (enough ? UINT64_MAX : o->damaged) : 0;
     r->waiting = surplus & ~r->drop;

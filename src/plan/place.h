@@ -23,6 +23,7 @@ uint64_t place(const struct verdict *v, unsigned members);
 struct place_world {
     unsigned members;
     uint64_t away;                     /* cannot be reached in this run */
+    uint64_t gone;                     /* of these: for so long that nobody waits for them */
     uint64_t seed[PLAN_MEMBERS_MAX];   /* place_seed of the UUIDs of their stores, where they have one */
     /* Bytes that it can still take; UINT64_MAX: no limit. The caller takes off what he has it sent. */
     uint64_t room[PLAN_MEMBERS_MAX];

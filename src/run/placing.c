@@ -84,6 +84,8 @@ struct allot_group *placing_new(struct run *r)
                 seen = r->now;
             if (seen && r->now - seen <= (int64_t)r->settings.down_after)
                 g->believed |= (uint64_t)1 << i;
+            else
+                g->world.gone |= (uint64_t)1 << i;
         }
         g->world.seed[i] = seed_of(g, i, &r->peer[i]);
     }

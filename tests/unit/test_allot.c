@@ -98,7 +98,8 @@ static void make_member(struct world *w, const char *line, unsigned i)
     g->world.seed[i] = place_seed(&g->id[i]);
     if (*text == 'a' || *text == 'b' || *text == 's') {
         g->world.away |= bit(i);
-        g->believed |= *text == 'a' ? 0 : bit(i);
+        g->believed |= *text == 'b' ? bit(i) : 0;
+        g->world.gone |= *text == 'b' ? 0 : bit(i);
         if (*text == 's')
             g->id[i] = (struct uuid){{0}};
         return;
@@ -278,6 +279,12 @@ static void some_are_away(void **state)
         {"replicas: 1", " a=x(abc) b=believed c=x(abc)", "abc => abc"},
         {"replicas: 1", " a=x(abcd) b=believed c=x(abcd) d=x(abcd)", "abcd => abc record a -d once ac"},
         {"replicas: 2", " a=believed b=x(abc) c=x(abc)", "abc => abc"},
+        /* a blocked copy goes only for one that is there, unless nobody else is to be waited for */
+        {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=believed d=believed e=believed", "ab => ab"},
+        {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=believed d=away e=away", "ab => ab"},
+        {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=away d=away e=strange", "ab => a record a -b once a"},
+        {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=believed d=believed", "ab => ae +e record a -b once ae"},
+        {"replicas: 0\nblocked: b", " a=x(ab) b=x(ab) c=believed d=believed e=believed", "ab => a record a -b once a"},
         /* believed, but nobody says that it has it */
         {"replicas: 1", " a=x b=believed", "a => ac +c record a"},
         {"replicas: 1", " a=x(a) b=believed", "a => ac +c record a"},
