@@ -58,6 +58,11 @@ int64_t copies_day(int64_t seconds)
     return (hooks_now(0).sec + seconds) / DAY;
 }
 
+bool copies_near(const struct copies_world *w, unsigned group)
+{
+    return w->met_all[group] && hooks_now(0).sec - w->met_at[group] < 6 * DAY;
+}
+
 /* ---- what people do ---- */
 
 static void make_file(struct copies_world *w, const char *file, const char *text, size_t size, int64_t mtime)
@@ -372,8 +377,10 @@ static void run(struct copies_world *w, const struct drawn *d, struct copies_run
     w->counts.runs++;
     w->counts.dry += r->dry;
     w->counts.cut += r->cut;
-    if (r->reached == copies_group(w, r->group) && !r->dry && !r->cut && !w->failure[0])
+    if (r->reached == copies_group(w, r->group) && !r->dry && !r->cut && !w->failure[0]) {
         w->met_all[r->group] = true;
+        w->met_at[r->group] = hooks_now(0).sec;
+    }
 }
 
 /* What two runs told of each path; with any order of members only what does not hang on it. */

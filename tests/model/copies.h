@@ -50,6 +50,7 @@ struct copies_world {
 
     bool away[ASKED_MEMBERS];
     bool met_all[2];         /* the members of this group remember each other's stores */
+    int64_t met_at[2];       /* when all of them were there last, seconds of the world's time */
     struct copies_path path[2][ASKED_PATHS];
     copies_look look;
     unsigned versions;
@@ -92,6 +93,8 @@ void copies_fail(struct copies_world *w, const char *fmt, ...) __attribute__((fo
 void copies_say(struct copies_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *copies_root(const struct copies_world *w, unsigned m, char out[COPIES_TEXT]); /* where it is now */
 unsigned copies_group(const struct copies_world *w, unsigned group); /* its members, a mask */
+/* Was everybody there lately? Then nobody is given up yet. */
+bool copies_near(const struct copies_world *w, unsigned group);
 int64_t copies_day(int64_t seconds); /* so long from now, by the world's clock; counted from 1970 */
 
 /* ---- judging (copies_judge.c) ---- */

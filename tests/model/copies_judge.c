@@ -143,7 +143,8 @@ static void check_always(const struct row *x)
     if (!x->firm || !gone)
         return;
     unsigned failing = x->r->cut ? 1u << x->r->victim : 0; /* may have been given up */
-    unsigned may = count(x->r->reached & ~x->want.blocked & ~failing), asked = x->want.replicas;
+    unsigned mine = copies_near(x->w, x->r->group) ? x->all & ~(x->r->full ? failing : 0) : x->r->reached & ~failing;
+    unsigned may = count(mine & ~x->want.blocked), asked = x->want.replicas;
     unsigned least = asked == ASKED_ALL || asked + 1 > may ? may : asked + 1;
     if (count(x->winners) < (least ? least : 1))
         wrong(x, "a copy was removed, and too few are left");

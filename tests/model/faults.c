@@ -28,6 +28,24 @@
 
 enum command { RUN, REMOVE, RESTORE };
 
+/* "@" stands for where the members are. */
+#define FIRST "[default]\nreplicas: 1\npreferred: @/c\n[group default: less/]\nreplicas: 2\n" \
+    "[group default: from-b/]\npreferred: @/b\n[default]\n"
+#define THEN "[default]\nreplicas: 1\npreferred: @/b\n[group default: less/]\nreplicas: 0\n" \
+    "[group default: from-b/]\nblocked: @/b\npreferred: @/c\n[default]\n"
+
+/* Objects of the ways in which copies go: where they are made, who has them in the end, and who may have them till then. */
+static const struct placed {
+    const char *path;
+    unsigned origin;
+    const char *then;
+} placed[] = {
+    {"less/1", 0, "a"}, {"less/2", 0, "a"}, {"less/sub/3", 0, "a"}, {"less/own", 2, "c"},
+    {"from-b/1", 0, "ac"}, {"from-b/2", 0, "ac"}, {"from-b/own", 1, "bc"},
+    {"to-b/1", 0, "ab"}, {"to-b/2", 0, "ab"}, {"to-b/own", 2, "bc"}, {"edited/1", 0, "ab"}, {"late/1", 0, "ab"},
+};
+#define PLACED (sizeof placed / sizeof placed[0])
+
 /* Ways in which content comes and is made to stay; and, with a policy, goes. */
 static const struct way {
     const char *name;
@@ -36,15 +54,19 @@ static const struct way {
     const char *policy;   /* NULL: none */
     enum command command; /* in which the fault happens */
     bool goes;            /* old content goes for good */
+    const char *then;     /* the policy in which the fault happens, by which copies go: see placed. NULL: the same */
 } ways[] = {
-    {"direct", false, SOS_FSYNC_BATCH, NULL, RUN, false},
-    {"through", true, SOS_FSYNC_BATCH, NULL, RUN, false},
-    {"always", false, SOS_FSYNC_ALWAYS, NULL, RUN, false},
-    {"deletions", false, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\n", RUN, false},
-    {"no-trash", true, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\ntrash: off\n", RUN, true},
-    {"expiry", false, SOS_FSYNC_ALWAYS, "deletions: propagate\ntrash: 1d\n", RUN, true},
-    {"remove", false, SOS_FSYNC_BATCH, "deletions: propagate\n", REMOVE, false},
-    {"restore", false, SOS_FSYNC_BATCH, "deletions: propagate\n", RESTORE, false},
+    {"direct", false, SOS_FSYNC_BATCH, NULL, RUN, false, NULL},
+    {"through", true, SOS_FSYNC_BATCH, NULL, RUN, false, NULL},
+    {"always", false, SOS_FSYNC_ALWAYS, NULL, RUN, false, NULL},
+    {"deletions", false, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\n", RUN, false, NULL},
+    {"no-trash", true, SOS_FSYNC_BATCH, "deletions: propagate\nconflict: keep-both\ntrash: off\n", RUN, true, NULL},
+    {"expiry", false, SOS_FSYNC_ALWAYS, "deletions: propagate\ntrash: 1d\n", RUN, true, NULL},
+    {"remove", false, SOS_FSYNC_BATCH, "deletions: propagate\n", REMOVE, false, NULL},
+    {"restore", false, SOS_FSYNC_BATCH, "deletions: propagate\n", RESTORE, false, NULL},
+    {"prune", false, SOS_FSYNC_BATCH, FIRST, RUN, false, THEN},
+    {"prune-always", true, SOS_FSYNC_ALWAYS, FIRST, RUN, false, THEN},
+    {"prune-no-trash", false, SOS_FSYNC_BATCH, FIRST "trash: off\n", RUN, true, THEN "trash: off\n"},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
 
@@ -66,6 +88,7 @@ struct test {
     char told[600]; /* the first trouble of the last run */
     uint64_t actions;
     bool crashed;   /* an agent did */
+    bool changed;   /* the policy did */
     size_t contents;
     struct digest content[CONTENTS];
     size_t lasting; /* what is there after a run without a fault */
@@ -202,6 +225,28 @@ static void change_world(const struct test *t)
     make_link(t, 0, "link", "here", OLD + 10);
 }
 
+static void begin_placed(const struct test *t)
+{
+    static const char *const dirs[] = {"less", "less/sub", "from-b", "to-b", "edited"};
+    for (unsigned m = 0; m < MEMBERS; m++) {
+        make_dir(t, m, "");
+        for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+            make_dir(t, m, dirs[i]);
+        put(t, m, "common", "common", 0, OLD); /* no store is to come up empty */
+    }
+    for (size_t i = 0; i < PLACED; i++)
+        if (strncmp(placed[i].path, "late/", 5) != 0)
+            put(t, placed[i].origin, placed[i].path, placed[i].path, 0, OLD);
+    put(t, 0, "edited/1", "before", 0, OLD - 10);
+}
+
+static void change_placed(const struct test *t)
+{
+    put(t, 2, "edited/1", "edited/1", 0, OLD + 10);
+    make_dir(t, 0, "late");
+    put(t, 0, "late/1", "late/1", 0, OLD);
+}
+
 static void end_world(const struct test *t)
 {
     char file[600];
@@ -226,20 +271,31 @@ static void on_trouble(void *ctx, const struct sos_trouble *trouble)
         t->crashed = true;
 }
 
+static void write_policy(const struct test *t, FILE *f, const char *says)
+{
+    fprintf(f, "[default]\n");
+    for (; *says; says++)
+        if (*says == '@')
+            fprintf(f, "%s", t->base);
+        else
+            fputc(*says, f);
+}
+
 static struct sos_groups *group_of(const struct test *t)
 {
     char root[MEMBERS][600], policy[600], *member[MEMBERS];
-    const char *says = ways[t->one.way].policy;
+    const char *says = t->changed && ways[t->one.way].then ? ways[t->one.way].then : ways[t->one.way].policy;
     struct sos_error error;
     for (unsigned m = 0; m < MEMBERS; m++)
         member[m] = at(t, m, "", root[m]);
     struct sos_groups *g = sos_groups_of(member, MEMBERS, &error);
     snprintf(policy, sizeof policy, "%s/policy", t->base);
     FILE *f = g && says ? fopen(policy, "w") : NULL;
-    bool ok = g && (!says || (f && fprintf(f, "[default]\n%s", says) > 0));
+    if (!g || (says && !f))
+        abort();
     if (f)
-        fclose(f);
-    if (!ok || (says && !sos_groups_policy(g, policy, &error)))
+        write_policy(t, f, says);
+    if (says && (fclose(f) != 0 || !sos_groups_policy(g, policy, &error)))
         abort();
     return g;
 }
@@ -336,19 +392,66 @@ static bool holds(const struct test *t, const struct digest *d)
     return false;
 }
 
+/* Has it this object, with what it should be? */
+static bool has_placed(const struct test *t, unsigned m, const char *path)
+{
+    char file[600], text[100];
+    int fd = open(at(t, m, path, file), O_RDONLY);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
+    if (fd >= 0)
+        close(fd);
+    return n == (ssize_t)strlen(path) && memcmp(text, path, (size_t)n) == 0;
+}
+
+/*
+ * However a run ended: as many copies as there should be, but of what had less before it. A member that turns out to be
+ * full is none that could have one.
+ */
+static void check_enough(struct test *t)
+{
+    char text[200];
+    for (size_t i = 0; i < PLACED; i++) {
+        unsigned n = 0;
+        bool full = faults[t->one.fault].fault == HOOKS_ENOSPC && strncmp(placed[i].path, "from-b/", 7) == 0;
+        bool had_less = full || strcmp(placed[i].path, "edited/1") == 0 || strcmp(placed[i].path, "late/1") == 0;
+        for (unsigned m = 0; m < MEMBERS; m++)
+            n += has_placed(t, m, placed[i].path);
+        snprintf(text, sizeof text, "%u copies of %s", n, placed[i].path);
+        if (n < (had_less ? 1 : strlen(placed[i].then)))
+            fail(t, text);
+    }
+}
+
+static void check_placed(struct test *t)
+{
+    char text[200], who[MEMBERS + 1];
+    for (size_t i = 0; i < PLACED; i++) {
+        char *p = who;
+        for (unsigned m = 0; m < MEMBERS; m++)
+            if (has_placed(t, m, placed[i].path))
+                *p++ = (char)('a' + m);
+        *p = '\0';
+        snprintf(text, sizeof text, "%s is on %s", placed[i].path, who);
+        if (strcmp(who, placed[i].then) != 0)
+            fail(t, text);
+    }
+}
+
 static void check_members(struct test *t)
 {
     char file[600], left[256], text[400];
     struct digest first = tree_objects(at(t, 0, "", file));
     for (unsigned m = 0; m < MEMBERS; m++) {
         struct digest d = tree_objects(at(t, m, "", file));
-        if (!digest_same(&d, &first))
+        if (!ways[t->one.way].then && !digest_same(&d, &first))
             fail(t, "the members differ");
         if (tree_leftover(file, left, sizeof left)) {
             snprintf(text, sizeof text, "%c/%s was left behind", 'a' + (int)m, left);
             fail(t, text);
         }
     }
+    if (ways[t->one.way].then)
+        check_placed(t);
 }
 
 /* ---- a case ---- */
@@ -369,11 +472,28 @@ static void name_agents(const struct test *t)
         snprintf(hooks_agent[m].root, sizeof hooks_agent[m].root, "%.500s", at(t, m, "", file));
 }
 
+static void prepare_placed(struct test *t)
+{
+    begin_placed(t);
+    name_agents(t);
+    if (drive(t) != SOS_OK)
+        fail(t, "the first run failed");
+    hooks_jump(60);
+    change_placed(t);
+    hooks_jump(60);
+    t->changed = true;
+}
+
 static void prepare(struct test *t)
 {
     bool deletes = ways[t->one.way].policy != NULL;
     hooks_init(t->base);
     hooks_drive(0);
+    t->changed = false;
+    if (ways[t->one.way].then) {
+        prepare_placed(t);
+        return;
+    }
     begin_world(t);
     if (deletes)
         begin_deletions(t);
@@ -419,10 +539,16 @@ static void check_after(struct test *t)
         fail(t, "the run after the next had something to do");
 }
 
+/* A full disk lets go of what is in the trash: in these worlds of what is nowhere else. */
+static bool goes(const struct one *one)
+{
+    return ways[one->way].goes || (ways[one->way].then && faults[one->fault].fault == HOOKS_ENOSPC);
+}
+
 /* Where old content goes for good, only what a run without a fault leaves is to be there. */
 static size_t to_be_kept(struct test *t, struct digest out[CONTENTS])
 {
-    if (ways[t->one.way].goes) {
+    if (goes(&t->one)) {
         memcpy(out, t->lasts, sizeof t->lasts);
         return t->lasting;
     }
@@ -448,7 +574,7 @@ static void run_case(struct test *t, bool *came, char call[32])
     alarm(CASE_SECONDS);
     t->failure[0] = '\0';
     t->crashed = false;
-    if (ways[t->one.way].goes)
+    if (goes(&t->one))
         find_lasting(t);
     prepare(t);
     size_t n = to_be_kept(t, before);
@@ -458,6 +584,8 @@ static void run_case(struct test *t, bool *came, char call[32])
     drive_apart(t);
     *came = hooks_call_name()[0] != '\0';
     snprintf(call, 32, "%s", hooks_call_name());
+    if (ways[t->one.way].then)
+        check_enough(t);
     check_after(t);
     collect(t, true);
     for (size_t i = 0; i < n; i++)
@@ -486,6 +614,7 @@ static bool report_case(struct test *t, unsigned number, const char *name)
 
 struct args {
     unsigned every, from, jobs;
+    const char *way; /* only those whose name begins so; NULL: all */
     bool single;
     struct one one;
     const char *name;
@@ -521,12 +650,15 @@ static bool work(const struct args *a, const char *base, unsigned job, uint64_t 
     return ok;
 }
 
-static bool count_all(const char *base, uint64_t calls[WAYS][MEMBERS])
+static bool count_all(const char *base, const char *way, uint64_t calls[WAYS][MEMBERS])
 {
     struct test *t = mem_zalloc(sizeof *t);
     t->base = base;
     for (unsigned w = 0; w < WAYS; w++) {
         t->one.way = w;
+        memset(calls[w], 0, sizeof calls[w]);
+        if (way && strncmp(ways[w].name, way, strlen(way)) != 0)
+            continue;
         count_calls(t, calls[w]);
         printf("# %s: %llu, %llu, %llu calls\n", ways[w].name, (unsigned long long)calls[w][0],
                (unsigned long long)calls[w][1], (unsigned long long)calls[w][2]);
@@ -544,7 +676,7 @@ static bool run_all(const struct args *a, const char *base)
     uint64_t calls[WAYS][MEMBERS], n = 0;
     struct one one;
     int status;
-    bool ok = count_all(base, calls);
+    bool ok = count_all(base, a->way, calls);
     if (!ok)
         return false;
     while (nth_case(calls, n * a->every + a->from, &one))
@@ -564,6 +696,7 @@ static bool parse(int argc, char **argv, struct args *a)
     static const struct option options[] = {
         {"every", required_argument, NULL, 'e'}, {"case", required_argument, NULL, 'c'},
         {"jobs", required_argument, NULL, 'j'},  {"from", required_argument, NULL, 'f'},
+        {"way", required_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -573,6 +706,7 @@ static bool parse(int argc, char **argv, struct args *a)
         switch (c) {
         case 'e': a->every = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'f': a->from = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'w': a->way = optarg; break;
         case 'j': a->jobs = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'c':
             a->single = true;
@@ -590,7 +724,7 @@ int main(int argc, char **argv)
 {
     struct args a;
     if (!parse(argc, argv, &a)) {
-        fprintf(stderr, "usage: %s [--every N [--from N]] [--jobs N] | --case WAY,AGENT,FAULT,CALL\n", argv[0]);
+        fprintf(stderr, "usage: %s [--way NAME] [--every N [--from N]] [--jobs N] | --case WAY,AGENT,FAULT,CALL\n", argv[0]);
         return 1;
     }
     umask(022);
