@@ -667,7 +667,8 @@ int agent_serve(int in, int out, const struct agent_options *options, struct err
     int rc = serve(a, e);
     if (rc < 0) {
         struct err ignored;
-        message_put_failed(&a->out, rc, e->msg);
+        bool full = rc == ERR_SYS && (e->sys == ENOSPC || e->sys == EDQUOT);
+        message_put_failed(&a->out, full ? ERR_FULL : rc, e->msg);
         agent_flush(a, &ignored);
     }
     release(a);

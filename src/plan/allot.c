@@ -100,9 +100,11 @@ static uint64_t silent_parts(const struct merge_row *row, const struct verdict *
 static void take_room(struct allot_group *g, uint64_t members, uint64_t size)
 {
     for (; members; members &= members - 1) {
-        uint64_t *room = &g->world.room[__builtin_ctzll(members)];
+        unsigned i = (unsigned)__builtin_ctzll(members);
+        uint64_t *room = &g->world.room[i], block = g->block[i] ? g->block[i] : 1;
+        uint64_t takes = (size + block - 1) / block * block;
         if (*room != UINT64_MAX)
-            *room -= size < *room ? size : *room;
+            *room -= takes < *room ? takes : *room;
     }
 }
 
@@ -154,7 +156,8 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     out->outdated = to_group(g, have & ~v->holders);
     out->damaged = to_group(g, damaged);
     struct place_object o = {
-        .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size, .holders = out->before,
+        /* What is empty takes a place all the same. */
+        .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size ? v->winner.size : 1, .holders = out->before,
         .damaged = out->damaged, .origin = find_origin(g, row, v, out->policy->blocked), .policy = out->policy,
     };
     g->world.away |= silent;

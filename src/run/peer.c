@@ -65,6 +65,10 @@ void peer_fail(struct peer *p, int code, const char *fmt, ...)
     report_status(p->run, status_of(code));
     p->run->summary.unreachable++;
     p->run->refused[p->member - p->run->group->member] = true;
+    if (took_part && code == ERR_FULL && p->run->allot) { /* its replicas go to others */
+        p->run->overflowed = true;
+        p->run->full |= (uint64_t)1 << (p - p->run->peer);
+    }
     if (took_part)
         p->run->died(p);
 }

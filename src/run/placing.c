@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESERVE_PART 20u            /* of the free room, one part in so many is left alone, */
+#define RESERVE_PART 20u            /* of what is free and what objects take, one part in so many is left alone, */
 #define RESERVE_MAX ((uint64_t)1 << 30) /* but not more than this */
+#define BLOCK 4096u                     /* bytes of a disk that go together */
 
 bool placing_asked(const struct run *r)
 {
@@ -33,19 +34,24 @@ static void remember(struct run *r, size_t member, struct uuid *id, int64_t *see
     }
 }
 
-static uint64_t room_of(const struct run *r, const struct peer *p, unsigned number)
+/* *block: so many bytes of it go together. */
+static uint64_t room_of(const struct run *r, const struct peer *p, unsigned number, uint32_t *block)
 {
+    *block = BLOCK;
     uint64_t room = UINT64_MAX, used = p->scanned.totals.bytes;
     uint64_t capacity = group_policy_member(r->policy, number)->capacity;
     if (r->full & (uint64_t)1 << number)
         return 0;
     if (p->free_bytes) {
-        uint64_t reserve = p->free_bytes / RESERVE_PART;
-        room = p->free_bytes - (reserve < RESERVE_MAX ? reserve : RESERVE_MAX);
+        /* Not of what is free alone: then a little would be left over for each next run. */
+        uint64_t reserve = (p->free_bytes + used + p->scanned.totals.objects * BLOCK) / RESERVE_PART;
+        reserve = reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
+        room = reserve < p->free_bytes ? (p->free_bytes - reserve) / BLOCK * BLOCK : 0;
     }
-    if (capacity && (capacity < used ? 0 : capacity - used) < room)
-        room = capacity < used ? 0 : capacity - used;
-    return room;
+    if (!capacity || (capacity < used ? 0 : capacity - used) >= room)
+        return room;
+    *block = 1; /* which is a number of bytes of content */
+    return capacity < used ? 0 : capacity - used;
 }
 
 /*
@@ -76,7 +82,7 @@ struct allot_group *placing_new(struct run *r)
             }
         if (g->part[i] != PLAN_NOBODY) {
             g->id[i] = p->id;
-            g->world.room[i] = room_of(r, p, i);
+            g->world.room[i] = room_of(r, p, i, &g->block[i]);
         } else {
             g->world.away |= (uint64_t)1 << i;
             remember(r, i, &g->id[i], &seen);

@@ -193,7 +193,8 @@ static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step 
     if (!x || x->op != op) {
         /* It does take things away by now: another attempt takes the rest. */
         r->moved |= removes && p->caps & STORE_KEEPS_ALL && op <= p->done;
-        return op > p->done ? FAILED : WENT_WELL; /* the member died first: that has been told */
+        bool others = r->full >> (p - r->peer) & 1 && (s->before | s->after);
+        return op <= p->done ? WENT_WELL : others ? LEFT_OPEN : FAILED; /* the member died first: that has been told */
     }
     bool asked = x->code == ERR_DAMAGED && damage_suspect(p, s, adopts, x->text);
     bool passed = passes_on(r, p, s, x->code);

@@ -13,6 +13,7 @@
 #include "store/lookup.h"
 #include "store/partial.h"
 #include "store/put.h"
+#include "store/reserve.h"
 #include "store/scan.h"
 #include "store/seen.h"
 #include "store/state.h"
@@ -156,10 +157,28 @@ static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
     return rc;
 }
 
+#define INODES_LEAST 16 /* with fewer, nothing is to be added */
+
+/* What others may fill: at least a byte, as nothing means that it is not known. */
+static uint64_t free_bytes(const struct dir *d)
+{
+    struct statvfs fs;
+    struct stat root, state, manifest;
+    if (fstatvfs(d->root, &fs) < 0)
+        return 0;
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize, claim = 0;
+    bool known = d->state.fd >= 0;
+    if (!known || (fstat(d->root, &root) == 0 && fstat(d->state.fd, &state) == 0 && root.st_dev == state.st_dev)) {
+        known = known && fstatat(d->state.fd, STATE_MANIFEST, &manifest, AT_SYMLINK_NOFOLLOW) == 0;
+        claim = reserve_claim(known ? (uint64_t)manifest.st_size : 0);
+    }
+    bool full = room <= claim || (fs.f_files > 0 && fs.f_favail < INODES_LEAST);
+    return full ? 1 : room - claim;
+}
+
 static int dir_inspect(struct store *s, struct store_info *info, struct err *e)
 {
     struct dir *d = dir_of(s);
-    struct statvfs fs;
     *info = (struct store_info){.caps = STORE_CAN_ADOPT | STORE_CAN_LEND | STORE_KEEPS_META};
     uuid_random(&info->id);
     int rc = open_root(d, e);
@@ -169,9 +188,8 @@ static int dir_inspect(struct store *s, struct store_info *info, struct err *e)
     info->parent_exists = info->exists || parent_exists(d->o.root);
     if (!info->exists)
         return 0;
-    if (fstatvfs(d->root, &fs) == 0)
-        info->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     rc = inspect_state(d, info, e);
+    info->free_bytes = free_bytes(d);
     if (rc < 0)
         store_info_free(info);
     return rc;
@@ -539,6 +557,12 @@ static int dir_scan(struct store *s, const struct uuid *id, const char *group, s
     d->early = NULL;
     if (rc == 0 && !l->early)
         rc = look_around(d, l, e);
+    if (rc < 0 && d->trash && !l->early && trash_no_room(e)) { /* what is new may be nothing, and need no room */
+        state_remove(&d->state, STATE_MANIFEST_NEW);
+        look_free(l);
+        l = look_new(d, true);
+        rc = look_around(d, l, e);
+    }
     if (rc == 0)
         rc = settle_manifest(d, l, e);
     if (rc == 0) {
@@ -974,6 +998,18 @@ static int dir_check(struct store *s, const struct entry *want, bool read, enum 
     return rc < 0 ? rc : check_recorded(d, want, read, found, e);
 }
 
+/* When it took part, and met whom. Where there is no room for that, an earlier run says so, which is only more careful. */
+static int write_times(struct dir *d, const struct store_peer *peer, size_t peers, struct err *e)
+{
+    int rc = state_write_last(&d->state, d->o.rules.now, e);
+    if (rc == 0)
+        rc = state_write_seen(&d->state, peer, peers, d->o.rules.now, e);
+    if (rc == 0 || !trash_no_room(e))
+        return rc;
+    d->o.watch.problem(d->o.watch.ctx, false, NULL, "the disk is full: it is not recorded that it took part in this run");
+    return 0;
+}
+
 static int dir_commit(struct store *s, const struct store_peer *peer, size_t peers, struct err *e)
 {
     struct dir *d = dir_of(s);
@@ -982,9 +1018,7 @@ static int dir_commit(struct store *s, const struct store_peer *peer, size_t pee
     if (rc == 0)
         rc = state_remember_peers(&d->state, peer, peers, synced(d), e);
     if (rc == 0)
-        rc = state_write_last(&d->state, d->o.rules.now, e);
-    if (rc == 0)
-        rc = state_write_seen(&d->state, peer, peers, d->o.rules.now, e);
+        rc = write_times(d, peer, peers, e);
     if (rc == 0) {
         sweep_partials(d);
         trash_expire(d->trash);

@@ -30,6 +30,7 @@ enum record { RECORD_INTENT = 1, RECORD_DONE = 2, RECORD_UNDO = 3 };
 struct journal {
     int fd;
     uint64_t intents;
+    uint64_t bytes; /* that were written */
     struct buf out;
     struct buf body;
 };
@@ -123,6 +124,7 @@ int journal_flush(struct journal *j, bool sync, struct err *e)
             lseek(j->fd, at, SEEK_SET);
         return rc;
     }
+    j->bytes += j->out.len;
     j->out.len = 0;
     if (sync && fdatasync(j->fd) < 0) {
         /* The kernel may have let go of what it could not write: a second sync would promise what is not there. */
@@ -137,6 +139,16 @@ int journal_flush(struct journal *j, bool sync, struct err *e)
 uint64_t journal_intents(const struct journal *j)
 {
     return j->intents;
+}
+
+uint64_t journal_bytes(const struct journal *j)
+{
+    return j->bytes + j->out.len;
+}
+
+uint64_t journal_waiting(const struct journal *j)
+{
+    return j->out.len;
 }
 
 /* ---- reading ---- */

@@ -33,6 +33,8 @@ void journal_undo(struct journal *j, uint64_t intent);
 /* writes what is buffered; sync: fdatasync too */
 int journal_flush(struct journal *j, bool sync, struct err *e);
 uint64_t journal_intents(const struct journal *j);
+uint64_t journal_bytes(const struct journal *j);   /* of all that it was given, */
+uint64_t journal_waiting(const struct journal *j); /* and of these, not written yet */
 
 /* ---- reading ---- */
 

@@ -45,6 +45,9 @@ struct put {
     struct put_args a;
     struct journal *journal;
     struct put_batch *batch;
+    struct reserve *reserve;
+    uint64_t kept;            /* bytes that it has */
+    uint64_t manifest;        /* size of the manifest that there is, in bytes */
     struct lookup *own;
     struct content *content;
     struct recent *recent;    /* NULL: not asked for since the last flush */
@@ -78,8 +81,11 @@ struct put *put_new(const struct put_args *args, struct err *e)
         put_free(p);
         return NULL;
     }
+    struct stat st;
+    p->manifest = fstat(args->manifest, &st) == 0 ? (uint64_t)st.st_size : 0;
+    p->reserve = reserve_new(args->state);
     struct put_batch_args batch = {args->root, args->state, p->journal, args->trash, args->fsync, args->threads,
-                                   args->watch, args->cross, args->verified};
+                                   args->watch, args->cross, args->verified, p->reserve};
     p->batch = put_batch_new(&batch);
     p->own = lookup_new(args->manifest);
     p->content = content_new(args->watch, args->trash);
@@ -111,6 +117,7 @@ void put_free(struct put *p)
         drop_stream(&p->stream, true);
     recent_free(p->recent);
     put_batch_free(p->batch);
+    reserve_free(p->reserve);
     journal_free(p->journal);
     lookup_free(p->own);
     content_free(p->content);
@@ -337,6 +344,27 @@ static int put_dir(struct put *p, struct op *op, struct err *e)
 
 /* ---- content ---- */
 
+#define KEEP_MORE ((uint64_t)64 << 10) /* than is needed just now */
+
+/*
+ * Content must not take the room in which it is written down that it came: for what the journal still has to write, and for a
+ * manifest that is no larger than the one before and the journal together.
+ */
+static int keep_aside(struct put *p, struct err *e)
+{
+    uint64_t need = p->manifest + journal_bytes(p->journal) + journal_waiting(p->journal) + RESERVE_LEAST;
+    if (need <= p->kept)
+        return 0;
+    if (reserve_keep(p->reserve, need + KEEP_MORE))
+        p->kept = need + KEEP_MORE;
+    else if (reserve_keep(p->reserve, need))
+        p->kept = need;
+    if (need <= p->kept)
+        return 0;
+    errno = ENOSPC;
+    return err_sys(e, "what is left is needed to record what is there");
+}
+
 /*
  * The temp that is to become the object. One that has a name is in the journal first, so that a next
  * run finds it.
@@ -349,7 +377,7 @@ static int open_temp(struct put *p, struct op *op, struct temp *t, struct err *e
         return rc;
     if (p->named && !op->intended) {
         intend(p, op);
-        rc = journal_flush(p->journal, false, e);
+        rc = put_batch_journal(p->batch, false, e);
         op->stopped = rc < 0;
         if (rc < 0)
             return rc;
@@ -693,6 +721,9 @@ static int put_content(struct put *p, struct op *op, struct err *e)
     const struct store_op *o = op->o;
     if (o->entry->kind == ENTRY_DIR)
         return put_dir(p, op, e);
+    int rc = keep_aside(p, e);
+    if (rc < 0)
+        return rc;
     if (o->entry->kind == ENTRY_FILE && o->from == STORE_FROM_ROOT)
         return file_from_root(p, op, e);
     if (o->entry->kind == ENTRY_FILE && o->from == STORE_FROM_SELF)
@@ -803,8 +834,11 @@ static void keep_op(struct stream *s, const struct store_op *o, const char *path
 static int open_stream(struct put *p, struct stream *s, struct err *e)
 {
     struct stat st;
+    int rc = keep_aside(p, e);
+    if (rc < 0)
+        return rc;
     if (s->entry.size >= STORE_RESUME_MIN) {
-        int rc = s->op.have ? still_there(&s->op, &st, e) : 0;
+        rc = s->op.have ? still_there(&s->op, &st, e) : 0;
         if (rc < 0)
             return rc;
         if (partial_take(p->a.partials, &s->entry, s->op.parent->fd, &s->temp, &s->left))

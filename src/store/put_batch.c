@@ -593,6 +593,15 @@ static int sync_store(struct put_batch *b, struct err *e)
     return sys ? err_sys(e, "sync of the store") : 0;
 }
 
+int put_batch_journal(struct put_batch *b, bool sync, struct err *e)
+{
+    int rc;
+    while ((rc = journal_flush(b->a.journal, sync, e)) < 0 && trash_no_room(e) &&
+           (trash_make_room(b->a.trash, 0) || reserve_give(b->a.reserve, journal_waiting(b->a.journal) + RESERVE_LEAST / 4)))
+        ;
+    return rc;
+}
+
 /* The journal is written in any case; synced with all data that its intents need. */
 static int sync_all(struct put_batch *b, struct err *e)
 {
@@ -601,8 +610,7 @@ static int sync_all(struct put_batch *b, struct err *e)
     int rc = always || (how == STORE_FSYNC_BATCH && b->a.cross) ? sync_files(b, always, e) : 0;
     if (rc < 0)
         return rc;
-    while ((rc = journal_flush(b->a.journal, always, e)) < 0 && trash_no_room(e) && trash_make_room(b->a.trash, 0))
-        ;
+    rc = put_batch_journal(b, always, e);
     if (rc == 0 && how == STORE_FSYNC_BATCH)
         rc = sync_store(b, e);
     return rc;
@@ -703,7 +711,7 @@ int put_batch_flush(struct put_batch *b, struct err *e)
     if (rc == 0 && wait)
         rc = sync_all(b, e);
     if (rc == 0)
-        rc = journal_flush(b->a.journal, false, e);
+        rc = put_batch_journal(b, false, e);
     if (rc == 0) {
         report(b);
         trash_settled(b->a.trash);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "object/entry.h"
 #include "store/journal.h"
+#include "store/reserve.h"
 #include "store/seen.h"
 #include "store/store.h"
 #include "store/temp.h"
@@ -68,6 +69,7 @@ struct put_batch_args {
     const struct store_watch *watch;
     bool cross;                      /* the store goes on where other file systems are mounted */
     int64_t verified;                /* what is recorded of files that are put in place */
+    struct reserve *reserve;         /* room for the journal */
 };
 
 struct put_batch;
@@ -97,6 +99,7 @@ void put_batch_clear_out(struct put_batch *b, const struct entry *dir, uint64_t 
  */
 int put_batch_tend(struct put_batch *b, const char *path, size_t len, uint64_t bytes, struct err *e);
 int put_batch_flush(struct put_batch *b, struct err *e); /* all of it, reported */
+int put_batch_journal(struct put_batch *b, bool sync, struct err *e); /* what it has so far is written, also on a full disk */
 
 uint64_t put_batch_done(const struct put_batch *b); /* operations that changed something, so far */
 void put_batch_count(struct put_batch *b); /* one more of them, made outside of the batch */
