@@ -13,6 +13,7 @@
 #include "store/lookup.h"
 #include "store/partial.h"
 #include "store/put.h"
+#include "store/renames.h"
 #include "store/reserve.h"
 #include "store/scan.h"
 #include "store/seen.h"
@@ -51,6 +52,7 @@ struct look {
     struct told *told;  /* else NULL */
     struct uuid id;     /* the store's, for which it was made */
     struct memory memory;
+    struct renames *renames;
     int fd;             /* of the manifest that it made; -1: none, or given away */
     struct store_scan out;
 };
@@ -374,6 +376,7 @@ static int walk(struct dir *d, struct look *l, struct err *e)
     struct store_scan *out = &l->out;
     struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
     struct scan_found found = {0};
+    l->renames = renames_new(&d->id, head.scanned.sec);
     struct scan_args args = {
         .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
             .threads = d->o.threads, .part = d->o.rules.part, .parts = d->o.rules.parts,
@@ -381,7 +384,8 @@ static int walk(struct dir *d, struct look *l, struct err *e)
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
         .cross = d->o.rules.cross,
         .absence = {d->o.rules.propagate && !d->o.rules.adopted && !was_away(d), d->o.rules.now, d->o.rules.tombstones},
-        .history = m->history, .recall = d->recall, .watch = l->early ? told_watch(l->told) : &d->o.watch,
+        .history = m->history, .recall = d->recall, .renames = l->renames,
+        .watch = l->early ? told_watch(l->told) : &d->o.watch,
     };
     struct manifest_writer *w = manifest_writer_new(l->fd, &head);
     uint64_t floor = head.floor;
@@ -403,6 +407,10 @@ static int walk(struct dir *d, struct look *l, struct err *e)
         rc = err_set(e, ERR_CHANGED, "the disk gave errors");
     if (rc == 0 && found.sick && found.deleted > 0)
         rc = doubt(d, l, &head, e);
+    if (found.sick) {
+        renames_free(l->renames);
+        l->renames = NULL;
+    }
     out->floor = head.floor;
     if (rc == 0 && (m->manifest < 0 || m->intents > 0 || history_dropped(m->history)))
         out->changed = true;
@@ -459,6 +467,7 @@ static void look_free(struct look *l)
     if (!l)
         return;
     forget(&l->memory);
+    renames_free(l->renames);
     told_free(l->told);
     if (l->fd >= 0)
         close(l->fd);
@@ -517,6 +526,29 @@ static int bring_in(struct dir *d, struct look *l, struct err *e)
     return rc;
 }
 
+/* Objects that have new names keep their origins: a new manifest takes the place of the one that the walk made. */
+static int settle_renames(struct dir *d, struct look *l, struct err *e)
+{
+    struct manifest_head head;
+    struct manifest_reader *r = manifest_reader_new(l->fd, &head, e);
+    if (!r)
+        return e ? e->code : ERR_SYS;
+    manifest_reader_free(r);
+    if (!d->o.dry_run)
+        make_room(d, l->fd);
+    int to = d->o.dry_run ? memfd_create("manifest", MFD_CLOEXEC) : state_create(&d->state, STATE_MANIFEST_NEW, e);
+    if (to < 0)
+        return d->o.dry_run ? err_sys(e, "%s: cannot make a temporary file", d->o.root) : to;
+    struct manifest_writer *w = manifest_writer_new(to, &head);
+    int rc = renames_settle(l->renames, l->fd, w, e);
+    if (rc == 0)
+        rc = manifest_writer_end(w, &l->out.totals, e);
+    manifest_writer_free(w);
+    close(l->fd);
+    l->fd = to;
+    return rc;
+}
+
 /* Keeps the recorded manifest when it still holds, else puts the new one in its place. */
 static int settle_manifest(struct dir *d, struct look *l, struct err *e)
 {
@@ -529,7 +561,9 @@ static int settle_manifest(struct dir *d, struct look *l, struct err *e)
         l->memory.manifest = -1;
         return 0;
     }
-    if (!d->o.dry_run && l->early)
+    if (l->renames && renames_any(l->renames))
+        rc = settle_renames(d, l, e);
+    else if (!d->o.dry_run && l->early)
         rc = bring_in(d, l, e);
     if (!d->o.dry_run && rc == 0)
         rc = state_adopt_manifest(&d->state, l->fd, d->o.fsync, e);

@@ -7,6 +7,7 @@
 
 #include "store/history.h"
 #include "store/recall.h"
+#include "store/renames.h"
 #include "store/store.h"
 
 #define SCAN_RACY_SECONDS 2
@@ -33,6 +34,7 @@ struct scan_args {
     uint64_t skip_dev, skip_ino; /* a directory that is not entered or listed (the store's state); 0: none */
     struct history *history;
     struct recall *recall;       /* gets what is read of small files; NULL: nobody wants it */
+    struct renames *renames;     /* is told what went and what came; NULL: nobody is */
     const struct store_watch *watch;
 };
 

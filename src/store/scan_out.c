@@ -117,6 +117,8 @@ static void survey(struct scan_out *o, const struct entry *e)
 static int write_entry(struct scan_out *o, const struct entry *e)
 {
     struct err why;
+    if (o->args->renames)
+        renames_seen(o->args->renames, e);
     int rc = manifest_writer_put(o->writer, e, &why);
     o->found->objects += e->kind == ENTRY_FILE || e->kind == ENTRY_LINK;
     if (rc == ERR_FORMAT) {
@@ -221,8 +223,11 @@ static bool was_elsewhere(const struct scan_out *o, const struct history_at *at)
 static int bury(struct scan_out *o, const struct history_at *at)
 {
     enum scan_missed what = scan_judge_missed(&o->judge, at, &o->left);
-    if (what == SCAN_DELETED && was_elsewhere(o, at))
+    bool done = at->intent && at->intent->place.ino != 0, elsewhere = was_elsewhere(o, at);
+    if (what == SCAN_DELETED && elsewhere)
         what = SCAN_LOST;
+    if (o->args->renames && at->recorded && !done && !elsewhere)
+        renames_gone(o->args->renames, at->recorded);
     if (what == SCAN_LOST || what == SCAN_DELETED) {
         if (at->recorded)
             history_gone(o->args->history, at->recorded);
