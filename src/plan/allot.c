@@ -185,9 +185,9 @@ void allot_gone(const struct allot_group *g, const struct merge_row *row, const 
         if (row->at[i]->kind == ENTRY_DIR)
             continue;
         have |= bit(i);
+        *after |= v->present >> i & 1 && v->need[i] == NEED_REMOVE ? 0 : to_group(g, bit(i));
         *after |= named(g, g->believed, &row->at[i]->holders);
     }
-    *after |= to_group(g, have & ~v->present);
     *before = to_group(g, have) | *after;
 }
 

@@ -41,8 +41,8 @@ struct allotment {
 void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out);
 
 /*
- * For one that is to be deleted, from all: who has it, in whatever version, and who will still have it, since he is away or cannot
- * say what he has.
+ * For one that is to be deleted, from all: who has it, in whatever version, and who will still have it, since he is away, cannot
+ * say what he has, or takes nothing away. What each needs is settled.
  */
 void allot_gone(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, uint64_t *before,
                 uint64_t *after);

@@ -89,6 +89,8 @@ static const char *why_wanted(const struct allotment *a, unsigned i, char text[6
 /* A copy that is not wanted, good or not. */
 static const char *why_surplus(const struct allotment *a, unsigned i)
 {
+    if (a->stuck & bit(i))
+        return "more copies than asked for, but it takes nothing away";
     if (a->place.waiting & bit(i))
         return "its copy is to go, which waits for members that are away";
     if (a->damaged & bit(i))
@@ -104,6 +106,7 @@ static const char *why(const struct allot_group *g, uint64_t size, const struct 
         return why_original(g, a, i);
     if (p->blocked & bit(i))
         return a->place.wanted & bit(i)    ? "blocked, but the last good copy stays"
+               : a->stuck & bit(i)         ? "blocked, but it takes nothing away"
                : a->place.waiting & bit(i) ? "blocked; its copy is to go, which waits for members that are away"
                                            : "blocked";
     if (g->world.away & bit(i))

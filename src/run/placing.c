@@ -163,7 +163,7 @@ static uint64_t missing(const struct plan_step *s, uint64_t failed)
 int placing_done(struct run *r, const struct plan_step *s, uint64_t failed, struct err *e)
 {
     uint64_t lack = missing(s, failed), now = s->after & ~in_group(r, lack);
-    if (!plan_tells(r->plan) || !(s->before | s->after) || r->left[s->phase])
+    if (!plan_tells(r->plan) || s->entry.kind == ENTRY_GONE || !(s->before | s->after) || r->left[s->phase])
         return 0;
     struct plan_step tell; /* large, and mostly of no use */
     tell.targets = 0;

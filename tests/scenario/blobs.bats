@@ -250,6 +250,11 @@ teardown() {
     exits 4 --json --config sos.conf --policy policy
     [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 16 ]
     [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "2 2" ]
+    exits 4 status --json --config sos.conf --policy policy
+    [ "$(jq 'select(.event == "status") | .over_replicated, .copies_wanted, .copies_there' <<<"$output" | tr '\n' ' ')" = "16 32 32 " ]
+    exits 0 --explain o1 --json --config sos.conf --policy policy
+    [ "$(jq -r '.members[].why' <<<"$output" | sort | tr '\n' ,)" = \
+        "has it, and as many are asked for,more copies than asked for, but it takes nothing away,the original," ]
     # Until it takes DELETE after all.
     misbehave b '"DELETE *" delete'
     misbehave c '"DELETE *" delete'

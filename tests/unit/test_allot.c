@@ -404,6 +404,7 @@ static void what_is_deleted(void **state)
         {" a=x(abc) b=away c=x(abc)", 5, 0},
         {" a=x(ab) b=x?(ab) c=/", 3, 2},
         {" b=x", 2, 0},
+        {" a=x b=x c=x", 7, 4}, /* c takes nothing away */
     };
     static const struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, false};
     struct err e;
@@ -412,6 +413,8 @@ static void what_is_deleted(void **state)
         struct world *w = world_new("replicas: 1", t[i].world);
         uint64_t before, after;
         assert_int_equal(reconcile(&w->row, &rules, false, &w->v, &e), 0);
+        for (unsigned k = 0; k < w->row.members; k++)
+            w->v.need[k] = i < 6 || k != 2 ? NEED_REMOVE : NEED_NOTHING;
         allot_gone(&w->g, &w->row, &w->v, &before, &after);
         assert_int_equal(before, t[i].before);
         assert_int_equal(after, t[i].after);
