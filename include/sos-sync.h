@@ -71,7 +71,7 @@ struct sos_action {
     const char *from;   /* member that gives the content; for "adopt" the member itself; NULL: nobody (only metadata, a directory) */
     const char *to;     /* member that is changed */
     uint64_t bytes;     /* content that it gets */
-    const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged", "deleted", "blocked", ... */
+    const char *reason; /* "new", "changed", "metadata", "conflict", "kind changed", "damaged", "deleted", "blocked", "fewer copies than asked for", ... */
     /* Where a policy has a say: the members that have the object, before and after all that is done to it. Else none. */
     const char *const *before, *const *after;
     size_t befores, afters;

@@ -146,6 +146,20 @@ static void leave_stuck(struct allot_group *g, struct allotment *out)
     g->tries &= ~tried;
 }
 
+/* Whoever is to get what others have held for long gets it for a reason; as long as the records say who had it. */
+static void say_why(const struct allot_group *g, struct verdict *v, const struct allotment *a)
+{
+    uint64_t get = v->winner.holders.n > 0 ? to_parts(g, a->place.add) : 0;
+    for (; get; get &= get - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(get), member = g->number[i];
+        if (v->need[i] != NEED_CONTENT || v->reason[i] != REASON_NEW)
+            continue;
+        v->reason[i] = holders_have(&v->winner.holders, &g->id[member]) ? REASON_LOST
+                       : a->policy->preferred_mask >> member & 1 ? REASON_PREFERRED
+                                                                 : REASON_FEW;
+    }
+}
+
 void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v, struct allotment *out)
 {
     uint64_t damaged = damaged_parts(row, v), silent = to_group(g, silent_parts(row, v));
@@ -171,6 +185,7 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     out->keep = to_parts(g, out->place.keep);
     if (out->place.origin != PLACE_NOBODY && !uuid_none(&g->id[out->place.origin]))
         v->winner.origin = g->id[out->place.origin];
+    say_why(g, v, out);
     record_holders(g, row, v, out);
 }
 

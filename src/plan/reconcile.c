@@ -295,6 +295,9 @@ const char *plan_reason_text(enum plan_reason r)
     case REASON_BLOCKED: return "blocked";
     case REASON_DISALLOWED: return "replication disallowed";
     case REASON_KEPT: return "kept";
+    case REASON_LOST: return "lost";
+    case REASON_PREFERRED: return "preferred";
+    case REASON_FEW: return "fewer copies than asked for";
     }
     return "unknown";
 }

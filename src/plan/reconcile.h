@@ -53,6 +53,10 @@ enum plan_reason {
     REASON_BLOCKED,  /* the member is blocked */
     REASON_DISALLOWED, /* replication is not allowed */
     REASON_KEPT,     /* the version that lost a conflict, under a name of its own */
+    /* New to the member, but placed before: */
+    REASON_LOST,     /* it had it */
+    REASON_PREFERRED,
+    REASON_FEW,      /* there are fewer copies than asked for, or others are to go */
 };
 
 struct verdict {

@@ -643,9 +643,9 @@ PLAN
     diff <(planned | LC_ALL=C sort) - <<'PLAN'
 conflict edited a [a,b => a,c] conflict
 copy edited c [a,b => a,c] new
-copy new c [a,b => a,c] new
-copy same c [a,b => a,c] new
-copy twin c [a,b => a,c] new
+copy new c [a,b => a,c] preferred
+copy same c [a,b => a,c] preferred
+copy twin c [a,b => a,c] preferred
 prune edited b [a,b => a,c] blocked
 prune new b [a,b => a,c] blocked
 prune same b [a,b => a,c] blocked

@@ -342,6 +342,30 @@ static void a_reason_for_each_that_goes(void **state)
     }
 }
 
+static void a_reason_for_each_that_gets_it(void **state)
+{
+    static const struct {
+        const char *policy, *world;
+        unsigned part;
+        enum plan_reason reason;
+    } t[] = {
+        {"replicas: 1", " a=x b=.", 1, REASON_NEW}, /* never placed */
+        {"replicas: 2", " a=x(ab) b=x(ab)", 2, REASON_FEW},
+        {"replicas: 2\npreferred: d", " a=x(ab) b=x(ab)", 3, REASON_PREFERRED},
+        {"replicas: 1\npreferred: b", " a=x(ab) b=.", 1, REASON_LOST},
+        {"replicas: 1", " b=x(ab)", 0, REASON_LOST},
+        {"replicas: 1", " a=x(ab) b=y", 0, REASON_CHANGED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct world *w = world_new(t[i].policy, t[i].world);
+        judge(w);
+        assert_true(w->a.wanted >> t[i].part & 1);
+        assert_int_equal(w->v.reason[t[i].part], t[i].reason);
+        world_free(w);
+    }
+}
+
 /* Numbers in the plan are others than in the group where somebody is away. */
 static void numbers_are_translated(void **state)
 {
@@ -426,7 +450,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_here), cmocka_unit_test(some_are_away), cmocka_unit_test(what_is_planned_takes_room),
-        cmocka_unit_test(a_reason_for_each_that_goes), cmocka_unit_test(numbers_are_translated),
+        cmocka_unit_test(a_reason_for_each_that_goes), cmocka_unit_test(a_reason_for_each_that_gets_it), cmocka_unit_test(numbers_are_translated),
         cmocka_unit_test(without_a_row), cmocka_unit_test(not_all_copies_are_good), cmocka_unit_test(what_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
