@@ -17,7 +17,7 @@
 #include "object/sha1.h"
 
 #define BLOB_MODE 0644u
-#define BLOB_ID_MAX 250u /* with ".json" behind it still a file's name */
+#define BLOB_ID_MAX 255u /* bytes: a file's name; from 251 on it has no room for the ".json" of metadata */
 #define BLOB_SIZE_UNKNOWN UINT64_MAX
 #define BLOB_HEAD_MAX (512u * 1024u)
 

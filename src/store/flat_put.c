@@ -129,7 +129,7 @@ struct trash *flat_puts_trash(struct flat_puts *p)
 static int make_way(struct flat_puts *p, const char *name, enum store_why why, struct err *e)
 {
     if (faccessat(p->a.root, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : err_sys(e, "cannot be looked at");
+        return errno == ENOENT || errno == ENAMETOOLONG ? 0 : err_sys(e, "cannot be looked at");
     if (!p->trash)
         return err_set(e, ERR_DENIED, "there is no trash to put it in, as its state cannot be kept");
     return trash_take(p->trash, p->a.root, name, name, store_why_text(why), e);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/path.h"
 
 /* Its macros would check types at curl_easy_setopt, which is not what is called here. */
 #define CURL_DISABLE_TYPECHECK
@@ -62,6 +63,8 @@ struct http_request {
     bool begun, over, receiving_waits; /* until what has come is taken */
     bool ours;               /* broken off by us: why says it */
     bool chunked;
+    bool coded;              /* it came compressed: its length is not that of what we get */
+    char location[128];      /* of a redirection; "" for none */
     int status;
     uint64_t length;
     unsigned retry_after;
@@ -249,7 +252,8 @@ static void keep_header(struct http_request *r, const char *p, size_t len)
 static void new_answer(struct http_request *r)
 {
     r->headers.len = 0;
-    r->chunked = false;
+    r->chunked = r->coded = false;
+    r->location[0] = '\0';
     r->retry_after = 0;
     r->modified = 0;
 }
@@ -293,6 +297,10 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         keep_header(r, p, n);
     else if ((value = value_of(p, n, "Retry-After", &len)) && len > 0 && len < 6)
         r->retry_after = (unsigned)strtoul(value, NULL, 10);
+    else if ((value = value_of(p, n, "Content-Encoding", &len)))
+        r->coded = len > 0 && !(len == 8 && strncasecmp(value, "identity", 8) == 0);
+    else if ((value = value_of(p, n, "Location", &len)))
+        path_show(r->location, sizeof r->location, value, len);
     else if ((value = value_of(p, n, "Last-Modified", &len)))
         r->modified = date_of(&r->client->curl, value, len);
     else if ((value = value_of(p, n, "Transfer-Encoding", &len)) && len >= 7)
@@ -343,6 +351,7 @@ static CURL *new_handle(const struct http_client *c)
     c->curl.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     c->curl.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, SILENT_SECONDS);
     c->curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+    c->curl.easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity"); /* what comes compressed all the same is undone */
     c->curl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     c->curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     c->curl.easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
@@ -502,7 +511,12 @@ int http_request_status(const struct http_request *r)
 
 uint64_t http_request_length(const struct http_request *r)
 {
-    return r->length;
+    return r->coded ? HTTP_LENGTH_UNKNOWN : r->length;
+}
+
+const char *http_request_location(const struct http_request *r)
+{
+    return r->location;
 }
 
 unsigned http_request_retry_after(const struct http_request *r)

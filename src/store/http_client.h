@@ -59,6 +59,7 @@ uint64_t http_request_length(const struct http_request *r); /* of the body, as a
  */
 int http_request_failed(const struct http_request *r, bool *refused, struct err *e);
 int64_t http_request_modified(const struct http_request *r); /* Last-Modified: seconds since 1970; 0: not said */
+const char *http_request_location(const struct http_request *r); /* where a redirection leads, as it is shown; "" for none */
 unsigned http_request_retry_after(const struct http_request *r); /* seconds; 0: not said */
 /* X- headers in the order they came, the first of each name, as in struct http_ask; valid until r is freed. */
 const char *http_request_headers(const struct http_request *r, size_t *bytes);

@@ -101,7 +101,12 @@ static int answered(struct http_try *t, struct err *e)
         return 1;
     }
     err_set(e, ERR_UNSUPPORTED, "the server answered %s", http_status_text(status, text, sizeof text));
-    add_words(t->request, e);
+    const char *to = http_request_location(t->request);
+    if (*to)
+        err_set(e, ERR_UNSUPPORTED, "the server answered %s, to %s: redirections are not followed, write the address where it is",
+                http_status_text(status, text, sizeof text), to);
+    else
+        add_words(t->request, e);
     return failed(t, may_pass(status), false, ERR_UNSUPPORTED, e);
 }
 

@@ -20,6 +20,19 @@ serve() {
     printf -v "$name" 'http://127.0.0.1:%s' "$port"
 }
 
+# odd NAME HABIT...: the same of tests/tools/oddserver.py, which has other habits.
+odd() {
+    local name=$1 port
+    shift
+    command -v python3 >/dev/null || skip "no python3"
+    mkdir -p "$name"
+    python3 "${BLOBSERVER%/*}/oddserver.py" "$name" "$@" >"$name.port" 2>"$name.err" 3>&- 4>&- &
+    SERVERS+=($!)
+    await_line "$name.port" || { cat "$name.err"; return 1; }
+    port=$(<"$name.port")
+    printf -v "$name" 'http://127.0.0.1:%s' "$port"
+}
+
 # Until the file has a line.
 await_line() {
     for _ in $(seq 200); do

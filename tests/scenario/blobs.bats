@@ -524,6 +524,67 @@ held() {
     (( $(date +%s%N) - began > 1000000000 ))
 }
 
+@test "blobs: servers with other habits" {
+    local i=0 habits
+    serve b
+    head -c 2500000 /dev/urandom >big; cp big "b/$(sha1sum <big | cut -c 1-40)"
+    : >b/empty
+    printf '{"X-A":"b c","X-Empty":""}' >b/meta.json; echo meta >b/meta
+    while read -r habits; do
+        i=$((i + 1))
+        # shellcheck disable=SC2086
+        odd "o$i" $habits
+        echo "$habits" >"o$i/own$i"
+        head -c 3000000 /dev/urandom >big; cp big "o$i/$(sha1sum <big | cut -c 1-40)"
+        local url="o$i"
+        exits 0 "${!url}" "$b"
+        alike b "o$i"
+        idle "${!url}" "$b"
+        exits 0 -c --json "${!url}" "$b"
+        [ -z "$(acts <<<"$output")" ]
+    done <<'HABITS'
+--old --sizes
+--chunked --lower
+--created --no-head --no-alive
+--expect --continue --fold
+--gzip --modified
+--early --slow 0.05
+HABITS
+    odd r --redirect
+    exits 3 "$r" "$b"
+    [[ $errors == *"301 Moved Permanently, to /moved/"* ]]
+}
+
+@test "blobs: a blob of any size is in nobody's memory" {
+    odd a --holes
+    odd b --holes --sizes
+    truncate -s 300M a/big
+    mv a/big "a/$(sha1sum <a/big | cut -c 1-40)"
+    printf '%s\n' 'import resource, subprocess, sys' 'rc = subprocess.run(sys.argv[1:], stdout=2).returncode' \
+        'print(rc, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)' >peak.py
+    read -r rc peak <<<"$(python3 peak.py "$SOS_SYNC" --no-progress "$a" "$b")"
+    [ "$rc" = 0 ]
+    [ "$(stat -c %s b/*)" = 314572800 ]
+    grep -q __asan_init "$SOS_SYNC" || [ "$peak" -lt 64 ] # MiB; the largest of all its processes
+    mkdir d
+    read -r rc peak <<<"$(python3 peak.py "$SOS_SYNC" --no-progress "$b" d)"
+    [ "$rc" = 0 ]
+    grep -q __asan_init "$SOS_SYNC" || [ "$peak" -lt 64 ]
+}
+
+@test "blobs: ids as long as a file's name may be" {
+    local long
+    serve a; serve b
+    mkdir d
+    long=$(printf 'a%.0s' $(seq 255))
+    echo x >"a/$long"
+    long=$(printf 'b%.0s' $(seq 250))
+    echo x >"a/$long"; printf '{"X-A":"1"}' >"a/$long.json"
+    exits 0 "$a" "$b" d
+    alike a b d
+    idle "$a" "$b" d
+}
+
 # gateway NAME BACKEND: nginx in front of a server, with https; its URL is then in the variable NAME, its certificate trusted.
 gateway() {
     local port=$((20000 + RANDOM % 20000))

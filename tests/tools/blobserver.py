@@ -117,7 +117,7 @@ class Server:
             out = [h for h in out if h[0] != "Content-Type" or "X-Mime-Type" not in meta]
             if "X-Mime-Type" in meta:
                 out.append(("Content-Type", meta["X-Mime-Type"]))
-        except FileNotFoundError:
+        except OSError:
             pass
         return 200, out, content
 
