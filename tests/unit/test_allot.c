@@ -446,12 +446,31 @@ static void what_is_deleted(void **state)
     }
 }
 
+/* A member that takes nothing away keeps its copy, and counts as one who has it; one object is tried all the same. */
+static void what_a_member_keeps(void **state)
+{
+    struct world *w = world_new("replicas: 1\npreferred: b", " a=x b=x c=x d=x");
+    (void)state;
+    w->g.keeps = bit(2) | bit(3);
+    w->g.tries = bit(3);
+    judge(w);
+    assert_int_equal(w->a.stuck, bit(2));
+    assert_int_equal(w->a.place.drop, bit(3));
+    assert_int_equal(w->a.after, bit(0) | bit(1) | bit(2));
+    check_recorded(w);
+    judge(w);
+    assert_int_equal(w->a.stuck, bit(2) | bit(3));
+    assert_int_equal(w->a.drop, 0);
+    assert_int_equal(w->a.after, w->a.before);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_here), cmocka_unit_test(some_are_away), cmocka_unit_test(what_is_planned_takes_room),
         cmocka_unit_test(a_reason_for_each_that_goes), cmocka_unit_test(a_reason_for_each_that_gets_it), cmocka_unit_test(numbers_are_translated),
-        cmocka_unit_test(without_a_row), cmocka_unit_test(not_all_copies_are_good), cmocka_unit_test(what_is_deleted),
+        cmocka_unit_test(without_a_row), cmocka_unit_test(what_a_member_keeps), cmocka_unit_test(not_all_copies_are_good), cmocka_unit_test(what_is_deleted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

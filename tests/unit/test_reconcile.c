@@ -649,6 +649,33 @@ static void test_vector_too_long(void **state)
     free(at);
 }
 
+/* Where members keep no times, these still say who is the newest; and that they differ is nothing to be done about. */
+static void test_times_are_not_kept(void **state)
+{
+    (void)state;
+    struct entry *at = mem_zalloc(3 * sizeof *at);
+    struct merge_row row = {.path = "o", .path_len = 1, .members = 3, .at = {at, at + 1, at + 2}};
+    struct uuid who = uuid_for('A');
+    for (unsigned i = 0; i < 3; i++) {
+        version_set(&at[i].version, &who, 1);
+        set_kind(&at[i], ENTRY_FILE, i == 1 ? 'y' : 'x');
+        at[i].mtime.sec = 10 + i;
+    }
+    struct verdict v;
+    struct err e = {0};
+    struct plan_rules rules = {PLAN_NEWEST, PLAN_NOBODY, true};
+    assert_int_equal(reconcile(&row, &rules, false, &v, &e), 0);
+    assert_true(v.conflict);
+    assert_int_equal(v.top, 2);
+    assert_int_equal(v.need[0], NEED_NOTHING);
+    assert_int_equal(v.need[1], NEED_CONTENT);
+    assert_int_equal(v.reason[1], REASON_CONFLICT);
+    rules.no_meta = false;
+    assert_int_equal(reconcile(&row, &rules, false, &v, &e), 0);
+    assert_int_equal(v.need[0], NEED_META);
+    free(at);
+}
+
 static void test_all_members(void **state)
 {
     (void)state;
@@ -678,7 +705,7 @@ int main(void)
         cmocka_unit_test(test_taking_part),     cmocka_unit_test(test_mixed),
         cmocka_unit_test(test_winner),          cmocka_unit_test(test_record),
         cmocka_unit_test(test_random_worlds),   cmocka_unit_test(test_vector_too_long),
-        cmocka_unit_test(test_all_members),     cmocka_unit_test(test_deletions),
+        cmocka_unit_test(test_times_are_not_kept), cmocka_unit_test(test_all_members),     cmocka_unit_test(test_deletions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
