@@ -144,13 +144,28 @@ static void judge(const struct merge_row *row, const struct plan_rules *rules, b
 }
 
 /*
+ * What members cannot keep is made anew for them when it is lost, as if they had just got the object: who has known it for longer
+ * knows better where it came from.
+ */
+static unsigned known_longest(const struct merge_row *row, uint64_t rivals)
+{
+    unsigned best = lowest(rivals);
+    for (uint64_t left = rivals; left; left &= left - 1)
+        if (row->at[lowest(left)]->first_seen < row->at[best]->first_seen)
+            best = lowest(left);
+    return best;
+}
+
+/*
  * Who knows the origin: one for which a run has settled it, as its holders show. Where runs did not agree, any of these,
  * but the same for all drivers. Else the first.
  */
-static unsigned knows_origin(const struct merge_row *row, uint64_t rivals)
+static unsigned knows_origin(const struct merge_row *row, const struct plan_rules *rules, uint64_t rivals)
 {
     const struct entry *best = NULL;
     unsigned found = lowest(rivals);
+    if (rules->no_meta)
+        return known_longest(row, rivals);
     for (uint64_t left = rivals; left; left &= left - 1) {
         const struct entry *at = row->at[lowest(left)];
         if (at->holders.n == 0 || (best && memcmp(best->origin.b, at->origin.b, sizeof at->origin.b) <= 0))
@@ -162,7 +177,8 @@ static unsigned knows_origin(const struct merge_row *row, uint64_t rivals)
 }
 
 /* Rule 4. */
-static int make_winner(const struct merge_row *row, const struct sides *s, struct verdict *out, struct err *e)
+static int make_winner(const struct merge_row *row, const struct plan_rules *rules, const struct sides *s, struct verdict *out,
+                       struct err *e)
 {
     struct entry *w = &out->winner;
     entry_copy(w, row->at[s->winner]);
@@ -170,7 +186,7 @@ static int make_winner(const struct merge_row *row, const struct sides *s, struc
     w->path_len = row->path_len;
     w->flags = 0;
     w->place = (struct entry_place){0};
-    w->origin = row->at[knows_origin(row, s->rivals)]->origin;
+    w->origin = row->at[knows_origin(row, rules, s->rivals)]->origin;
     for (uint64_t left = s->held; left; left &= left - 1) {
         const struct entry *at = row->at[lowest(left)];
         if (at->first_seen < w->first_seen)
@@ -268,7 +284,7 @@ int reconcile(const struct merge_row *row, const struct plan_rules *rules, bool 
     }
     judge(row, rules, below, &s);
     out->top = s.winner;
-    int rc = make_winner(row, &s, out, e);
+    int rc = make_winner(row, rules, &s, out, e);
     if (rc < 0)
         return rc;
     out->lost = out->holders == 0;

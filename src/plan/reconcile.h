@@ -34,7 +34,8 @@ enum plan_conflict { PLAN_NEWEST, PLAN_KEEP_BOTH, PLAN_MEMBER };
 struct plan_rules {
     enum plan_conflict conflict;
     unsigned winner; /* PLAN_MEMBER: whose version wins; PLAN_NOBODY: he takes no part */
-    bool no_meta;    /* mtime only tells who is the newest: members do not keep it */
+    bool no_meta;    /* mtime only tells who is the newest: members do not keep it. Nor do some their records: among several candidates
+                        the one that has known the object for the longest time says its origin */
 };
 
 enum plan_need { NEED_NOTHING, NEED_RECORD, NEED_META, NEED_CONTENT, NEED_REMOVE, NEED_PRUNE };

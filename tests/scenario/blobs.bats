@@ -459,6 +459,20 @@ held() {
     exits 6 --config sos.conf
 }
 
+@test "blobs: where an object came from is known to the directories of the group, whoever drives the run" {
+    serve a; serve b
+    mkdir d
+    blob b "from b"
+    printf '[1]\na: %s\nb: %s\nd: %s\n' "$a" "$b" "$PWD/d" >sos.conf
+    exits 0 --config sos.conf
+    origin() { sync --config sos.conf --explain "$id" --json | jq -r 'select(.event == "explain").members[] | select(.why == "the original").member'; }
+    [ "$(origin)" = b ]
+    rm -r "$HOME/.local"
+    sleep 1.1 # so that it is not the same second
+    exits 0 --config sos.conf
+    [ "$(origin)" = b ]
+}
+
 @test "blobs: the trash of a directory of blobs gives back an object with its metadata" {
     serve a
     mkdir d
