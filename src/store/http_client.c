@@ -236,7 +236,7 @@ static void keep_header(struct http_request *r, const char *p, size_t len)
     const char *colon = memchr(p, ':', len);
     size_t name = colon ? (size_t)(colon - p) : 0, n;
     const char *value = colon ? value_of(p, len, "", &n) : NULL;
-    if (!colon || name < 3 || memchr(p, '\0', len) || has_header(r, p, name))
+    if (!colon || name < 2 || memchr(p, '\0', len) || has_header(r, p, name))
         return;
     char *label = mem_strndup(p, name);
     value = value_of(p, len, label, &n);
@@ -249,15 +249,6 @@ static void keep_header(struct http_request *r, const char *p, size_t len)
     buf_u8(&r->headers, '\0');
 }
 
-static void new_answer(struct http_request *r)
-{
-    r->headers.len = 0;
-    r->chunked = r->coded = false;
-    r->location[0] = '\0';
-    r->retry_after = 0;
-    r->modified = 0;
-}
-
 /* Like "Sun, 06 Nov 1994 08:49:37 GMT". What cannot be read is passed over. */
 static int64_t date_of(const struct curl_calls *curl, const char *value, size_t n)
 {
@@ -265,6 +256,24 @@ static int64_t date_of(const struct curl_calls *curl, const char *value, size_t 
     snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : 0), value);
     time_t at = curl->getdate(text, NULL);
     return at > 0 ? at : 0;
+}
+
+/* Seconds, or a point in time. */
+static unsigned wait_of(const char *value, size_t n)
+{
+    if (n > 0 && n < 6 && *value >= '0' && *value <= '9')
+        return (unsigned)strtoul(value, NULL, 10);
+    int64_t until = date_of(value, n) - clock_now().sec;
+    return until > 0 && until < 86400 ? (unsigned)until : 0;
+}
+
+static void new_answer(struct http_request *r)
+{
+    r->headers.len = 0;
+    r->chunked = r->coded = false;
+    r->location[0] = '\0';
+    r->retry_after = 0;
+    r->modified = 0;
 }
 
 /* "HTTP/1.1 100 Continue" and its like are not the answer yet. */
@@ -295,8 +304,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         end_of_headers(r);
     else if (strncasecmp(p, "x-", 2) == 0)
         keep_header(r, p, n);
-    else if ((value = value_of(p, n, "Retry-After", &len)) && len > 0 && len < 6)
-        r->retry_after = (unsigned)strtoul(value, NULL, 10);
+    else if ((value = value_of(p, n, "Retry-After", &len)))
+        r->retry_after = wait_of(value, len);
     else if ((value = value_of(p, n, "Content-Encoding", &len)))
         r->coded = len > 0 && !(len == 8 && strncasecmp(value, "identity", 8) == 0);
     else if ((value = value_of(p, n, "Location", &len)))

@@ -106,10 +106,10 @@ teardown() {
 
 @test "blobs: what passes is tried again, and Retry-After is heeded" {
     serve a; serve b
-    for i in 1 2 3 4; do echo $i >a/o$i; done
+    for i in 1 2 3 4 5; do echo $i >a/o$i; done
     head -c 3000000 /dev/urandom >big; cp big "a/$(sha1sum <big | cut -c 1-40)"
     misbehave a '"GET /blob/o1" 500 2' '"GET /blob/o2" cut=1 1' '"GET /blob/????????????????????????????????????????" cut=1000000 2'
-    misbehave b '"POST /blob/o3" close 1' '"POST /blob/o4" retry=1 1'
+    misbehave b '"POST /blob/o3" close 1' '"POST /blob/o4" retry=1 1' "\"POST /blob/o5\" 'retry=$(date -u -d '+1 second' '+%a, %d %b %Y %T GMT')' 1"
     exits 0 "$a" "$b"
     alike a b
 }
