@@ -163,10 +163,17 @@ static void is_removed(struct http_puts *p, struct put *x)
     settle(p, x, 0, NULL);
 }
 
-static void is_refused(struct http_puts *p, struct put *x)
+/* The server has said that it changes nothing; what fails in other ways may have changed something all the same. */
+static void nothing_is_lost(struct http_puts *p, struct put *x)
 {
     if (x->kept)
         http_trash_forget(p->trash, x->path);
+    x->kept = false;
+}
+
+static void is_refused(struct http_puts *p, struct put *x)
+{
+    nothing_is_lost(p, x);
     p->removal = REFUSES;
     blob_keep_set_refuses(p->keep, true);
     settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
@@ -198,8 +205,11 @@ static void look_at_removal(struct http_puts *p, struct put *x, int rc, const st
         settle(p, x, 0, NULL); /* somebody else was first: that says nothing of what it takes */
     else if (rc == ERR_UNSUPPORTED && !x->looking && for_all(status))
         is_refused(p, x);
-    else
+    else {
+        if (rc == ERR_UNSUPPORTED && status < 500)
+            nothing_is_lost(p, x);
         settle(p, x, rc == ERR_UNSUPPORTED ? ERR_SYS : ERR_CHANGED, e->msg);
+    }
 }
 
 static void look_at(struct http_puts *p, struct put *x)
@@ -218,8 +228,11 @@ static void look_at(struct http_puts *p, struct put *x)
         settle(p, x, 0, NULL);
     else if (rc == 1)
         settle(p, x, ERR_CHANGED, "the server answered before the object had come");
-    else
+    else {
+        if (rc == ERR_UNSUPPORTED && http_request_status(x->try.request) < 500)
+            nothing_is_lost(p, x);
         settle(p, x, rc != ERR_UNSUPPORTED ? ERR_CHANGED : is_full(x, &e) ? ERR_FULL : ERR_SYS, e.msg);
+    }
     if (rc == ERR_PROTO && p->lost.code == 0)
         p->lost = e;
 }

@@ -207,6 +207,14 @@ teardown() {
     exits 3 --checksum --config sos.conf --policy policy
     exits 3 --checksum --config sos.conf --policy policy
     [ "$(cat a/free b/free d/free)" = fivethreethree ]
+    # A server that refuses is left as it is, and nothing piles up.
+    misbehave a '"POST /blob/free" 403'
+    exits 0 trash empty --config sos.conf
+    exits 3 --checksum --config sos.conf
+    exits 3 --checksum --config sos.conf
+    exits 0 trash list --config sos.conf
+    [ "$(cat a/free)$output" = five ]
+    misbehave a
     # What could not be read is in no conflict.
     misbehave b '"GET /blob/free" 500'
     exits 3 --checksum --config sos.conf
