@@ -233,6 +233,7 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
         .by = a->by,
         .checksum = m.flags & OPEN_CHECKSUM,
         .recall = m.flags & OPEN_RECALL,
+        .hash = m.flags & OPEN_SHA256 ? DIGEST_SHA256 : DIGEST_XXH3_128,
         .fsync = (enum store_fsync)m.fsync,
         .threads = m.threads,
         .filter = filter_count(a->filter) ? a->filter : NULL,

@@ -35,7 +35,7 @@ struct patching {
     uint64_t left;               /* bytes of it still to be read */
     uint64_t partial;            /* bytes that the target says it has, to be compared */
     uint64_t compared;
-    struct digest partial_digest;
+    struct digest partial_digest; /* XXH3-128 whatever the group's hash is: that of the whole decides in the end */
     struct digest_state *hash;
     uint8_t piece[OUTGOING_PIECE];
 };
@@ -108,9 +108,9 @@ static int take_record(struct patching *p, uint8_t kind, struct rd *body)
         return take_coarse(p, body);
     case SIGNATURE_PARTIAL:
         p->partial = rd_u64(body);
-        const uint8_t *d = rd_bytes(body, sizeof p->partial_digest.b);
+        const uint8_t *d = rd_bytes(body, DIGEST_LEN);
         if (d && rd_done(body) && p->partial <= p->want->size)
-            memcpy(p->partial_digest.b, d, sizeof p->partial_digest.b);
+            memcpy(p->partial_digest.b, d, DIGEST_LEN);
         else
             p->partial = 0;
         return 0;

@@ -95,7 +95,7 @@ static void end_partial(struct agent *a, struct signing *s, struct buf *out)
     struct buf record = {0};
     struct digest d = digest_end(s->hash);
     buf_u64(&record, s->partial - s->left);
-    buf_put(&record, d.b, sizeof d.b);
+    buf_put(&record, d.b, DIGEST_LEN);
     outgoing_record(out, SIGNATURE_PARTIAL, record.data, record.len);
     buf_free(&record);
     digest_free(s->hash);

@@ -105,7 +105,7 @@ static int put_mtree(struct job *job, const struct entry *entry, struct err *e)
 {
     if (entry->kind == ENTRY_LINK)
         return mtree_link(job, entry, e);
-    if (entry->kind == ENTRY_FILE && job->cmd->options->checksum)
+    if (entry->kind == ENTRY_FILE && job->cmd->options->checksum && (!mtree_knows(entry) || entry->flags & ENTRY_DAMAGED))
         return mtree_file(job, entry, e);
     return mtree_put(job->mtree, entry, NULL, e);
 }
@@ -199,6 +199,7 @@ static enum sos_status list(struct cmd *c, const char *root, bool http)
         .state_dir = http ? NULL : o->state_dir, /* what is kept of a server is kept for a group */
         .dry_run = true,
         .checksum = o->checksum,
+        .hash_recorded = true,
         .threads = o->threads,
         .filter = o->filter,
         .rules = {.now = clock_now().sec, .tombstones = ENTRY_TIME_MAX},

@@ -256,7 +256,7 @@ static void put_stamp(json_t *line, const char *key, struct stamp t)
 
 static void json_object_line(struct reporter *r, const struct entry *e)
 {
-    char mode[16], hex[2 * DIGEST_LEN + 1], origin[37];
+    char mode[16], hex[DIGEST_HEX_MAX + 1], origin[37];
     json_t *line = begin("object");
     put_path(r, line, e->path);
     put(line, "kind", json_string_nocheck(entry_kind_name(e->kind)));
@@ -270,9 +270,11 @@ static void json_object_line(struct reporter *r, const struct entry *e)
     if (e->kind == ENTRY_DIR || !read) {
         put(line, "mtime", json_null());
         put(line, "digest", json_null());
+        put(line, "hash", json_null());
     } else {
         put_stamp(line, "mtime", e->mtime);
         put(line, "digest", json_string_nocheck(digest_hex(hex, &e->digest)));
+        put(line, "hash", json_string_nocheck(digest_name((enum digest_algo)e->digest.algo)));
     }
     put_version(line, &e->version);
     put(line, "origin", json_string_nocheck(uuid_text(origin, &e->origin)));

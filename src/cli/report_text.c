@@ -365,7 +365,7 @@ char *report_text_time(char out[64], struct stamp t)
 static void text_object(struct reporter *r, const struct entry *e)
 {
     static const char letter[] = {[ENTRY_FILE] = 'f', [ENTRY_LINK] = 'l', [ENTRY_DIR] = 'd'};
-    char when[64] = "-", hex[2 * DIGEST_LEN + 1] = "-", size[24] = "-";
+    char when[64] = "-", hex[DIGEST_HEX_MAX + 1] = "-", size[24] = "-";
     bool read = !r->by_id || blob_is_read(e);
     if (e->kind != ENTRY_DIR && read) {
         if (!r->by_id || e->mtime.sec)

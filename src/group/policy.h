@@ -58,9 +58,6 @@ enum policy_from { POLICY_CONF, POLICY_ARGS, POLICY_ARGS_FILE };
  */
 int policy_apply(struct policy *p, struct groups *g, enum policy_from from, struct err *e);
 
-/* ERR_UNSUPPORTED with file and line for what the language has and this version cannot do yet. */
-int policy_built(const struct policy *p, struct err *e);
-
 /* What is no error but hardly meant, "FILE:LINE: text"; NULL behind the last. */
 const char *policy_remark(const struct policy *p, size_t i);
 

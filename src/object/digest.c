@@ -1,6 +1,7 @@
 #include "object/digest.h"
 
 #include "base/mem.h"
+#include "object/sha.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,14 @@
 #include <xxhash.h>
 
 struct digest_state {
+    enum digest_algo algo;
     XXH3_state_t *x;
+    struct sha *sha; /* NULL until one is wanted: libcrypto takes its time to wake up */
+    struct digest ended; /* of algo SHA-256, which can be asked but once */
+    bool over;
 };
+
+_Static_assert(DIGEST_LEN_MAX == SHA256_LEN, "a digest has room for SHA-256");
 
 static XXH3_state_t *state_new(void)
 {
@@ -21,11 +28,21 @@ static XXH3_state_t *state_new(void)
 
 static struct digest digest_from(XXH128_hash_t hash)
 {
-    struct digest d;
+    struct digest d = {.algo = DIGEST_XXH3_128};
     XXH128_canonical_t c;
     XXH128_canonicalFromHash(&c, hash);
     memcpy(d.b, c.digest, DIGEST_LEN);
     return d;
+}
+
+size_t digest_len(enum digest_algo algo)
+{
+    return algo == DIGEST_SHA256 ? SHA256_LEN : DIGEST_LEN;
+}
+
+const char *digest_name(enum digest_algo algo)
+{
+    return algo == DIGEST_SHA256 ? "sha256" : "xxh3";
 }
 
 struct digest digest_of(const void *p, size_t n)
@@ -35,7 +52,7 @@ struct digest digest_of(const void *p, size_t n)
 
 struct digest_state *digest_new(void)
 {
-    struct digest_state *s = mem_alloc(sizeof *s);
+    struct digest_state *s = mem_zalloc(sizeof *s);
     s->x = state_new();
     digest_reset(s);
     return s;
@@ -43,37 +60,100 @@ struct digest_state *digest_new(void)
 
 void digest_free(struct digest_state *s)
 {
-    if (s)
-        XXH3_freeState(s->x);
+    if (!s)
+        return;
+    XXH3_freeState(s->x);
+    sha_free(s->sha);
     free(s);
+}
+
+void digest_begin(struct digest_state *s, enum digest_algo algo)
+{
+    s->algo = algo;
+    s->over = false;
+    if (algo == DIGEST_XXH3_128)
+        XXH3_128bits_reset(s->x);
+    else if (s->sha)
+        sha_reset(s->sha);
+    else
+        s->sha = sha_new(SHA_256);
 }
 
 void digest_reset(struct digest_state *s)
 {
-    XXH3_128bits_reset(s->x);
+    digest_begin(s, DIGEST_XXH3_128);
 }
 
 void digest_add(struct digest_state *s, const void *p, size_t n)
 {
-    if (n)
+    if (n == 0)
+        return;
+    if (s->algo == DIGEST_XXH3_128)
         XXH3_128bits_update(s->x, p, n);
+    else
+        sha_add(s->sha, p, n);
 }
 
-struct digest digest_end(const struct digest_state *s)
+struct digest digest_end(struct digest_state *s)
 {
-    return digest_from(XXH3_128bits_digest(s->x));
+    if (s->algo == DIGEST_XXH3_128)
+        return digest_from(XXH3_128bits_digest(s->x));
+    if (!s->over) {
+        s->ended = (struct digest){.algo = DIGEST_SHA256};
+        sha_end(s->sha, s->ended.b);
+        s->over = true;
+    }
+    return s->ended;
+}
+
+struct digest digest_whole(struct digest_state *s, enum digest_algo algo, const void *p, size_t n)
+{
+    if (algo == DIGEST_XXH3_128)
+        return digest_of(p, n);
+    digest_begin(s, algo);
+    digest_add(s, p, n);
+    return digest_end(s);
 }
 
 bool digest_same(const struct digest *a, const struct digest *b)
 {
-    return memcmp(a->b, b->b, DIGEST_LEN) == 0;
+    return a->algo == b->algo && memcmp(a->b, b->b, DIGEST_LEN_MAX) == 0;
 }
 
-char *digest_hex(char out[2 * DIGEST_LEN + 1], const struct digest *d)
+int digest_cmp(const struct digest *a, const struct digest *b)
 {
-    for (size_t i = 0; i < DIGEST_LEN; i++)
-        snprintf(out + 2 * i, 3, "%02x", d->b[i]);
+    int c = memcmp(a->b, b->b, DIGEST_LEN_MAX);
+    return c ? c : (a->algo > b->algo) - (a->algo < b->algo);
+}
+
+char *digest_hex(char out[DIGEST_HEX_MAX + 1], const struct digest *d)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t n = digest_len((enum digest_algo)d->algo);
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[d->b[i] >> 4];
+        out[2 * i + 1] = digits[d->b[i] & 15];
+    }
+    out[2 * n] = '\0';
     return out;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+size_t digest_parse(const char *text, struct digest *d)
+{
+    size_t n = strspn(text, "0123456789abcdef");
+    *d = (struct digest){.algo = n == 2 * SHA256_LEN ? DIGEST_SHA256 : DIGEST_XXH3_128};
+    if (n != 2 * digest_len((enum digest_algo)d->algo))
+        return 0;
+    for (size_t i = 0; i < n; i += 2)
+        d->b[i / 2] = (uint8_t)(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));
+    return n;
 }
 
 uint64_t digest_word(const struct digest *d)

@@ -20,7 +20,7 @@
 #define MANIFEST_BLOCK_MAX (1u << 20)    /* a part larger than this is refused */
 
 struct manifest_head {
-    enum digest_algo algo;
+    enum digest_algo algo; /* of the contents that its scan looked at; what it did not look at may have another */
     struct uuid store;
     uint64_t floor;       /* no entry of a vanished object had a higher counter of this store's */
     struct stamp scanned; /* when the scan that this came from began */

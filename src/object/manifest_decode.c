@@ -12,6 +12,7 @@
 struct manifest_decoder {
     struct entry e;                 /* the last entry; its path is our own. Its holders.who stay where holders.n is 0 */
     uint32_t holders;               /* so many of them were said last in this block */
+    enum digest_algo algo;          /* of the last digest in this block */
     char path[PATH_LEN_MAX + 1];
     struct manifest_last last;      /* the same entry, as its successor has to know it */
     struct rd shared, places;
@@ -78,6 +79,7 @@ int manifest_decoder_block(struct manifest_decoder *d, const void *shared, size_
     d->times.last = 0;
     d->first = true;
     d->members = d->holders = 0;
+    d->algo = DIGEST_XXH3_128;
     if (d->whole)
         digest_add(d->digest, shared, shared_len);
     return 0;
@@ -200,12 +202,17 @@ static int get_shared(struct manifest_decoder *d, struct err *err)
     int rc;
     if (d->first && same)
         return err_set(err, ERR_FORMAT, "first entry of a block repeats what it cannot know");
-    if ((rc = manifest_take_bits(bits & ~(uint64_t)(BITS_SAME | BIT_HOLDERS), &d->e, err)) < 0 ||
+    if ((rc = manifest_take_bits(bits & ~(uint64_t)(BITS_SAME | BIT_HOLDERS | BIT_OTHER_DIGEST), &d->e, err)) < 0 ||
         (rc = get_path(d, d->e.kind, err)) < 0)
         return rc;
+    if (bits & BIT_OTHER_DIGEST) {
+        if (!manifest_digested(d->e.kind))
+            return err_set(err, ERR_FORMAT, SAYS_DIGEST);
+        d->algo = digest_other(d->algo);
+    }
     if (!(same & BIT_SAME_MODE) && (rc = get_mode(d, err)) < 0)
         return rc;
-    manifest_get_content(&d->shared, &d->e);
+    manifest_get_content(&d->shared, d->algo, &d->e);
     if (!(same & BIT_SAME_VERSION) && (rc = get_version(d, err)) < 0)
         return rc;
     if (!(same & BIT_SAME_ORIGIN) && (rc = get_origin(d, err)) < 0)

@@ -75,14 +75,14 @@ void manifest_put_content(struct buf *out, const struct entry *e)
     }
     manifest_put_varint(out, e->size);
     manifest_put_stamp(out, e->mtime);
-    buf_put(out, e->digest.b, DIGEST_LEN);
+    buf_put(out, e->digest.b, digest_len((enum digest_algo)e->digest.algo));
 }
 
-void manifest_get_content(struct rd *in, struct entry *e)
+void manifest_get_content(struct rd *in, enum digest_algo algo, struct entry *e)
 {
     e->size = 0;
     e->mtime = (struct stamp){0, 0};
-    memset(e->digest.b, 0, DIGEST_LEN);
+    e->digest = (struct digest){0};
     if (e->kind == ENTRY_DIR)
         return;
     if (e->kind == ENTRY_GONE) {
@@ -91,14 +91,17 @@ void manifest_get_content(struct rd *in, struct entry *e)
     }
     e->size = manifest_varint(in);
     e->mtime = manifest_get_stamp(in);
-    const uint8_t *p = rd_bytes(in, DIGEST_LEN);
+    size_t n = digest_len(algo);
+    const uint8_t *p = rd_bytes(in, n);
     if (p)
-        memcpy(e->digest.b, p, DIGEST_LEN);
+        memcpy(e->digest.b, p, n);
+    e->digest.algo = (uint8_t)algo;
 }
 
 void manifest_put_entry(struct buf *out, const struct entry *e)
 {
-    manifest_put_varint(out, manifest_bits(e) | (e->holders.n ? BIT_HOLDERS : 0u));
+    manifest_put_varint(out, manifest_bits(e) | (e->holders.n ? BIT_HOLDERS : 0u) |
+                                 (e->digest.algo == DIGEST_SHA256 ? BIT_OTHER_DIGEST : 0u));
     buf_str(out, e->path, e->path_len);
     manifest_put_varint(out, e->mode);
     manifest_put_content(out, e);
@@ -142,13 +145,15 @@ static int get_entry(struct rd *in, char *path, struct entry *e, struct err *err
     memset(e, 0, offsetof(struct entry, holders));
     e->holders.n = 0;
     uint64_t bits = manifest_varint(in);
-    int rc = manifest_take_bits(bits & ~(uint64_t)BIT_HOLDERS, e, err);
+    int rc = manifest_take_bits(bits & ~(uint64_t)(BIT_HOLDERS | BIT_OTHER_DIGEST), e, err);
     if (rc < 0)
         return rc;
+    if (bits & BIT_OTHER_DIGEST && !manifest_digested(e->kind))
+        return err_set(err, ERR_FORMAT, SAYS_DIGEST);
     const char *p = rd_str(in, PATH_LEN_MAX, &e->path_len);
     uint64_t mode = manifest_varint(in);
     e->mode = mode <= UINT32_MAX ? (uint32_t)mode : UINT32_MAX;
-    manifest_get_content(in, e);
+    manifest_get_content(in, bits & BIT_OTHER_DIGEST ? DIGEST_SHA256 : DIGEST_XXH3_128, e);
     get_version(in, &e->version);
     e->origin = manifest_get_uuid(in);
     e->first_seen = manifest_svarint(in);
@@ -258,7 +263,7 @@ void manifest_put_head(struct buf *out, const struct manifest_head *head)
     size_t from = out->len;
     buf_put(out, MANIFEST_MAGIC, 8);
     buf_u16(out, MANIFEST_VERSION);
-    buf_u8(out, (uint8_t)head->algo);
+    buf_u8(out, (uint8_t)(head->algo + 1));
     buf_u8(out, 0);
     buf_u32(out, MANIFEST_HEAD_LEN);
     buf_put(out, head->store.b, sizeof head->store.b);
@@ -281,11 +286,11 @@ int manifest_get_head(const uint8_t p[MANIFEST_HEAD_LEN], struct manifest_head *
     if (!sum_agrees(p, MANIFEST_HEAD_LEN))
         return err_set(err, ERR_FORMAT, "manifest header is damaged");
     unsigned algo = rd_u8(&in);
-    if (algo != DIGEST_XXH3_128)
+    if (algo != DIGEST_XXH3_128 + 1 && algo != DIGEST_SHA256 + 1)
         return err_set(err, ERR_UNSUPPORTED, "manifest with the unknown digest algorithm %u", algo);
     unsigned reserved = rd_u8(&in);
     uint32_t len = rd_u32(&in);
-    head->algo = DIGEST_XXH3_128;
+    head->algo = (enum digest_algo)(algo - 1);
     head->store = manifest_get_uuid(&in);
     head->floor = rd_u64(&in);
     head->scanned.sec = (int64_t)rd_u64(&in);

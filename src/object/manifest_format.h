@@ -27,10 +27,12 @@ enum manifest_bit {
     BIT_KIND = 3, BIT_HIDDEN = 4, BIT_DAMAGED = 8, BIT_UNKNOWN = 128,
     BIT_SAME_MODE = 16, BIT_SAME_VERSION = 32, BIT_SAME_ORIGIN = 64,
     BIT_HOLDERS = 256, BIT_SAME_HOLDERS = 512,
+    BIT_OTHER_DIGEST = 1024, /* the digest is of the other kind than the one before in this block, or than XXH3-128 */
 };
 #define BITS_ALONE (BIT_KIND | BIT_HIDDEN | BIT_DAMAGED | BIT_UNKNOWN)
 #define BITS_SAME (BIT_SAME_MODE | BIT_SAME_VERSION | BIT_SAME_ORIGIN | BIT_SAME_HOLDERS)
 #define SAYS_HOLDERS "holders that are out of order, or are none"
+#define SAYS_DIGEST "kind of a digest where there is none"
 
 enum manifest_place_bit { PLACE_RACY = 1, PLACE_SAME_DEV = 2, PLACE_VERIFIED = 4 };
 
@@ -136,7 +138,14 @@ int manifest_take_bits(uint64_t bits, struct entry *e, struct err *err); /* and 
 
 /* Size, mtime and digest: what a directory does not have. */
 void manifest_put_content(struct buf *out, const struct entry *e);
-void manifest_get_content(struct rd *in, struct entry *e);   /* in->bad when short or out of a field's type */
+/* in->bad when short or out of a field's type */
+void manifest_get_content(struct rd *in, enum digest_algo algo, struct entry *e);
+
+/* Does an entry of this kind have a digest? */
+static inline bool manifest_digested(enum entry_kind kind)
+{
+    return kind == ENTRY_FILE || kind == ENTRY_LINK;
+}
 
 static inline void manifest_put_stamp(struct buf *out, struct stamp t)
 {

@@ -20,6 +20,7 @@ struct manifest_writer {
     struct uuid *member;  /* the block's table of members */
     size_t members, members_cap;
     struct entry last;    /* the entry before, as far as it may be repeated; its holders: those that were said last in the block */
+    enum digest_algo algo; /* of the last digest in the block */
     struct manifest_times times; /* the block's, of verification */
     struct manifest_last at; /* and where it stands; its path is our own */
     char path[PATH_LEN_MAX + 1];
@@ -89,6 +90,7 @@ static int cut(struct manifest_writer *w, struct err *err)
     w->blocks++;
     w->in_block = w->members = 0;
     w->last.holders.n = 0;
+    w->algo = DIGEST_XXH3_128;
     w->times.n = 0;
     w->times.last = 0;
     w->shared.len = w->private_part.len = 0;
@@ -144,7 +146,11 @@ static void put_shared(struct manifest_writer *w, const struct entry *e, size_t 
 {
     size_t prefix = w->in_block ? common : 0;
     bool holders = e->holders.n && !(same & BIT_SAME_HOLDERS);
-    manifest_put_varint(&w->shared, manifest_bits(e) | same | (holders ? BIT_HOLDERS : 0u));
+    bool other = manifest_digested(e->kind) && e->digest.algo != w->algo;
+    if (other)
+        w->algo = (enum digest_algo)e->digest.algo;
+    manifest_put_varint(&w->shared, manifest_bits(e) | same | (holders ? BIT_HOLDERS : 0u) |
+                                        (other ? BIT_OTHER_DIGEST : 0u));
     manifest_put_varint(&w->shared, prefix);
     manifest_put_varint(&w->shared, e->path_len - prefix);
     buf_put(&w->shared, e->path + prefix, e->path_len - prefix);

@@ -16,8 +16,8 @@
  * The text is written here, not by libarchive's mtree writer: that one keeps every
  * entry in memory until the end, gives directories a time whether they have one or
  * not, and leaves '*', '?' and '[' as they are, which mtree(8) takes for a pattern.
- * It only lends its SHA-256: one small writer for each file, whose text is searched
- * for the digest.
+ * It only lends its SHA-256 where the manifest has none: one small writer for each file,
+ * whose text is searched for the digest.
  */
 #define FLUSH_AT 65536u
 #define SHA256_HEX 64u
@@ -90,6 +90,11 @@ static void __attribute__((format(printf, 2, 3))) put_printf(struct buf *b, cons
     put_text(b, text);
 }
 
+bool mtree_knows(const struct entry *entry)
+{
+    return entry->kind == ENTRY_FILE && entry->digest.algo == DIGEST_SHA256;
+}
+
 /* A symlink has no mode of its own everywhere, and a directory's time is its own affair. */
 static void put_line(struct buf *b, const struct entry *entry, const char *target)
 {
@@ -104,6 +109,9 @@ static void put_line(struct buf *b, const struct entry *entry, const char *targe
         put_printf(b, " size=%" PRIu64, entry->size);
     if (entry->kind != ENTRY_DIR)
         put_printf(b, " time=%" PRId64 ".%09" PRIu32, entry->mtime.sec, entry->mtime.nsec);
+    char hex[DIGEST_HEX_MAX + 1];
+    if (mtree_knows(entry))
+        put_printf(b, " sha256digest=%s", digest_hex(hex, &entry->digest));
 }
 
 /* ---- digests ---- */
@@ -200,7 +208,7 @@ int mtree_put(struct mtree *m, const struct entry *entry, const char *target, st
         return err_set(e, ERR_FORMAT, "symlink without a target");
     put_line(&m->out, entry, target);
     m->line = true;
-    return m->sha256 && entry->kind == ENTRY_FILE ? sha_begin(m, entry->size, e) : 0;
+    return m->sha256 && entry->kind == ENTRY_FILE && !mtree_knows(entry) ? sha_begin(m, entry->size, e) : 0;
 }
 
 int mtree_data(struct mtree *m, const void *p, size_t n, struct err *e)

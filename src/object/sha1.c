@@ -1,51 +1,45 @@
 #include "object/sha1.h"
 
 #include "base/mem.h"
+#include "object/sha.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct sha1 {
-    EVP_MD_CTX *ctx;
+    struct sha *sha;
 };
 
 struct sha1 *sha1_new(void)
 {
     struct sha1 *s = mem_alloc(sizeof *s);
-    s->ctx = EVP_MD_CTX_new();
-    if (!s->ctx)
-        abort(); /* out of memory, as everywhere */
-    sha1_reset(s);
+    s->sha = sha_new(SHA_1);
     return s;
 }
 
 void sha1_free(struct sha1 *s)
 {
     if (s)
-        EVP_MD_CTX_free(s->ctx);
+        sha_free(s->sha);
     free(s);
 }
 
 void sha1_reset(struct sha1 *s)
 {
-    if (EVP_DigestInit_ex(s->ctx, EVP_sha1(), NULL) != 1)
-        abort(); /* a libcrypto without SHA-1 could only call everything damaged */
+    sha_reset(s->sha);
 }
 
 void sha1_add(struct sha1 *s, const void *p, size_t n)
 {
-    EVP_DigestUpdate(s->ctx, p, n);
+    sha_add(s->sha, p, n);
 }
 
 bool sha1_is(struct sha1 *s, const char *hex)
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (EVP_DigestFinal_ex(s->ctx, sum, &len) != 1 || len != SHA1_HEX / 2)
-        return false;
-    for (unsigned i = 0; i < len; i++)
+    uint8_t sum[SHA1_LEN];
+    sha_end(s->sha, sum);
+    for (unsigned i = 0; i < SHA1_LEN; i++)
         if (hex[2 * i] != digits[sum[i] >> 4] || hex[2 * i + 1] != digits[sum[i] & 15])
             return false;
     return hex[SHA1_HEX] == '\0';

@@ -1,4 +1,4 @@
-/* SHA-1: the ids that SoS gives its objects. One file that knows libcrypto's digests. */
+/* SHA-1: the ids that SoS gives its objects. */
 #ifndef OBJECT_SHA1_H
 #define OBJECT_SHA1_H
 

@@ -68,7 +68,7 @@ static int condemn(const struct judge *j, const struct merge_row *row, struct ve
     w->size = 0;
     w->flags = 0;
     w->mtime = (struct stamp){j->a.now, 0};
-    w->digest = (struct digest){{0}};
+    w->digest = (struct digest){0};
     w->path = row->path;
     w->path_len = row->path_len;
     for (unsigned i = 0; i < row->members; i++)

@@ -18,7 +18,7 @@
  * content << 7 | later << 6, u8 action, u8 reason, u8 basis, and the varint of its ask, or of told where it is told later, or
  * where something is taken away u8 whether that is an object, u8 kind, varint of size, and digest.
  */
-#define STEP_MAX (2 * PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 36 + 512)
+#define STEP_MAX (2 * PATH_LEN_MAX + VERSION_MEMBERS_MAX * (16 + 10) + PLAN_MEMBERS_MAX * 64 + 512)
 #define STEP_HEAD 4u
 #define CONTENT_BIT 128u
 #define LATER_BIT 64u
@@ -61,7 +61,7 @@ static void put_target(struct buf *out, const struct plan_target *t)
         buf_u8(out, t->object);
         buf_u8(out, t->kind);
         buf_varint(out, t->size);
-        buf_put(out, t->was.b, sizeof t->was.b);
+        buf_put(out, &t->was, sizeof t->was);
     } else {
         buf_varint(out, t->later ? t->told : t->ask);
     }
@@ -163,9 +163,9 @@ static bool get_target(struct rd *in, unsigned members, struct plan_target *t)
         t->object = rd_u8(in);
         t->kind = rd_u8(in);
         t->size = rd_varint(in);
-        const uint8_t *was = rd_bytes(in, sizeof t->was.b);
+        const uint8_t *was = rd_bytes(in, sizeof t->was);
         if (was)
-            memcpy(t->was.b, was, sizeof t->was.b);
+            memcpy(&t->was, was, sizeof t->was);
     } else {
         *(t->later ? &t->told : &t->ask) = rd_varint(in);
     }

@@ -102,7 +102,7 @@ static bool beats(const struct entry *a, const struct entry *b)
         return c > 0;
     if (a->kind != b->kind)
         return a->kind == ENTRY_FILE;
-    c = memcmp(a->digest.b, b->digest.b, DIGEST_LEN);
+    c = digest_cmp(&a->digest, &b->digest);
     if (c != 0)
         return c > 0;
     return a->size != b->size ? a->size > b->size : a->mode > b->mode;

@@ -18,6 +18,7 @@ struct cache {
     char *dir, *name, *temp; /* the temp is what is being recorded */
     int at;                  /* the directory; -1: not open */
     struct uuid id;
+    enum digest_algo hash;
     bool write;
     bool spoiled;            /* what is on the disk is not to be looked at again */
     int fd;                  /* what was found, or kept; -1: nothing */
@@ -49,7 +50,7 @@ char *cache_dir(const char *given)
     return home ? mem_printf("%s/.cache/sos-sync", home) : NULL;
 }
 
-struct cache *cache_new(const char *dir, const struct uuid *id, const char *where, bool write)
+struct cache *cache_new(const char *dir, const struct uuid *id, const char *where, enum digest_algo hash, bool write)
 {
     char text[37];
     struct cache *c = mem_zalloc(sizeof *c);
@@ -57,6 +58,7 @@ struct cache *cache_new(const char *dir, const struct uuid *id, const char *wher
     c->name = mem_printf("%s-%016" PRIx64 ".manifest", uuid_text(text, id), digest_check(where, strlen(where)));
     c->temp = mem_printf("%s.new", c->name);
     c->id = *id;
+    c->hash = hash;
     c->write = write;
     c->at = c->fd = c->new = -1;
     return c;
@@ -153,7 +155,7 @@ void cache_free(struct cache *c)
 
 void cache_begin(struct cache *c)
 {
-    const struct manifest_head head = {.algo = DIGEST_XXH3_128, .store = c->id};
+    const struct manifest_head head = {.algo = c->hash, .store = c->id};
     stop(c);
     if (!c->write || !open_dir(c, true))
         return;
@@ -221,7 +223,7 @@ static int read_through(struct cache *c, struct err *err)
     const struct entry *e;
     struct manifest_reader *r = manifest_reader_new(c->fd, &head, err);
     int rc = r ? 1 : -1;
-    if (r && !uuid_same(&head.store, &c->id))
+    if (r && (!uuid_same(&head.store, &c->id) || head.algo != c->hash))
         rc = -1;
     while (rc > 0)
         rc = manifest_reader_next(r, &e, err);

@@ -13,8 +13,8 @@
 char *cache_dir(const char *given);
 
 struct cache;
-/* For the store with this id at this address. write: may change what is on the disk. Strings are copied. */
-struct cache *cache_new(const char *dir, const struct uuid *id, const char *where, bool write);
+/* For the store with this id at this address, in a group whose contents have this hash. write: may change what is on the disk. Strings are copied. */
+struct cache *cache_new(const char *dir, const struct uuid *id, const char *where, enum digest_algo hash, bool write);
 void cache_free(struct cache *c); /* what was not completed goes */
 
 /* Is there a manifest, whole and sound? Then its totals. Forgets what was being recorded. */

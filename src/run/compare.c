@@ -131,6 +131,15 @@ static int next_of_difference(struct peer *p, const struct entry **entry, struct
     }
 }
 
+/* What was not looked at may still have the digest of another time. It is never relied on, and all else is. */
+static int check_hash(const struct peer *p, const struct entry *at, struct err *e)
+{
+    bool digested = at->kind == ENTRY_FILE || at->kind == ENTRY_LINK;
+    if (!digested || at->digest.algo == run_hash(p->run) || at->flags & (ENTRY_HIDDEN | ENTRY_DAMAGED | ENTRY_UNKNOWN))
+        return 0;
+    return err_set(e, ERR_PROTO, "its manifest has a digest of another kind than was asked for: %s", at->path);
+}
+
 /* The merge's source: entries of the blocks that have come, which the cache is told of. */
 static int next_entry(void *ctx, const struct entry **entry, struct err *e)
 {
@@ -144,6 +153,8 @@ static int next_entry(void *ctx, const struct entry **entry, struct err *e)
     if (p->difference && !p->diff)
         return err_set(e, ERR_FORMAT, "our copy of its last one cannot be read");
     int rc = p->diff ? next_of_difference(p, entry, e) : next_of_whole(p, entry, e);
+    if (rc == MERGE_READY && check_hash(p, *entry, e) < 0)
+        return ERR_PROTO;
     if (rc == MERGE_READY && p->cache)
         cache_put(p->cache, *entry);
     else if (rc == MERGE_END && p->cache)
@@ -239,7 +250,7 @@ static void open_cache(struct peer *p)
         return;
     char *dir = cache_dir(r->options->cache_dir);
     if (dir)
-        p->cache = cache_new(dir, &p->id, p->where, !r->options->dry_run);
+        p->cache = cache_new(dir, &p->id, p->where, run_hash(r), !r->options->dry_run);
     free(dir);
 }
 

@@ -40,7 +40,7 @@ bool limit_exceeded(const struct run *r)
 
 static int compare_digests(const void *a, const void *b)
 {
-    return memcmp(a, b, sizeof(struct digest));
+    return digest_cmp(a, b);
 }
 
 static void add(struct limit *l, size_t *cap, const struct digest *was)

@@ -158,6 +158,7 @@ static void send_open(struct run *r, struct peer *p)
     struct message_open m = {
         .flags = (r->options->dry_run ? OPEN_DRY_RUN : 0u) | (r->options->checksum ? OPEN_CHECKSUM : 0u) |
                  (r->options->no_sandbox ? OPEN_NO_SANDBOX : 0u) | (blobs ? OPEN_BLOBS : 0u) |
+                 (r->settings.sha256 ? OPEN_SHA256 : 0u) |
                  (r->states || r->only_opens || r->options->scrub_parts ? 0u : OPEN_LOOK) |
                  (gives_by_stream(r, p) ? OPEN_RECALL : 0u),
         .fsync = (uint8_t)r->options->fsync,
@@ -271,6 +272,9 @@ static int take_input(struct peer *p, struct err *e)
         if (rc <= 0)
             return rc;
         p->fds = !p->remote && p->in.socket && g.caps & WIRE_CAP_FDS;
+        if (p->run->settings.sha256 && g.minor < WIRE_MINOR_SHA256)
+            return err_set(e, ERR_UNSUPPORTED, "its sos-sync is too old for `hash: sha256`, which this group asks for: "
+                           "install a newer one there");
     }
     struct frame f;
     int rc = 0;

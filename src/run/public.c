@@ -64,9 +64,7 @@ static int take_policy(struct sos_groups *g, const char *file, struct err *e)
     enum policy_from from = !g->given ? POLICY_CONF : file ? POLICY_ARGS_FILE : POLICY_ARGS;
     g->policy = policy_new();
     int rc = file ? policy_load(g->policy, file, e) : policy_load_default(g->policy, e);
-    if (rc == 0)
-        rc = policy_apply(g->policy, &g->groups, from, e);
-    return rc < 0 ? rc : policy_built(g->policy, e);
+    return rc < 0 ? rc : policy_apply(g->policy, &g->groups, from, e);
 }
 
 bool sos_groups_policy(struct sos_groups *g, const char *file, struct sos_error *error)
@@ -133,6 +131,8 @@ bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error
     struct err e;
     const struct group *which = &g->groups.group[group];
     int rc = group_check(which, &e);
+    if (rc == 0)
+        rc = blobs_check(which, g->bound ? group_policy_settings(g->bound[group]) : NULL, &e);
     if (rc < 0)
         tell(error, &e);
     return rc == 0;

@@ -197,6 +197,11 @@ struct run {
     struct sos_summary summary;
 };
 
+static inline enum digest_algo run_hash(const struct run *r)
+{
+    return r->settings.sha256 ? DIGEST_SHA256 : DIGEST_XXH3_128;
+}
+
 /* ---- sync.c ---- */
 
 /* Carries out the run that r describes (group, options, callbacks, body set; the rest zero). */
@@ -350,6 +355,7 @@ bool blobs_group(const struct group *g);     /* has it such a member? */
 char *blobs_beside(const struct member *m, const char *state_dir);
 /* Where the state of blob-servers is kept on this machine; NULL: nowhere. Caller frees. */
 char *blobs_state_dir(const struct sos_options *o);
+int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e); /* s NULL: the defaults */
 
 /* ---- status.c ---- */
 

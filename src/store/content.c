@@ -82,11 +82,11 @@ static int take(struct content *c, int to, const struct entry *want, const void 
     if (n > want->size - c->got)
         return too_long(e, want);
     if (c->got == 0 && n == want->size) {
-        c->digest = digest_of(p, n);
+        c->digest = digest_whole(c->state, (enum digest_algo)want->digest.algo, p, n);
         c->whole = true;
     } else {
         if (c->got == 0)
-            digest_reset(c->state);
+            digest_begin(c->state, (enum digest_algo)want->digest.algo);
         digest_add(c->state, p, n);
     }
     c->got += n;
@@ -104,13 +104,19 @@ int content_end(struct content *c, const struct entry *want, struct err *e)
         return err_set(e, ERR_CHANGED, "content has %" PRIu64 " bytes instead of %" PRIu64
                        "; the source changed while it was read", c->got, want->size);
     if (want->size == 0)
-        c->digest = digest_of("", 0);
+        c->digest = digest_whole(c->state, (enum digest_algo)want->digest.algo, "", 0);
     else if (!c->whole)
         c->digest = digest_end(c->state);
     if (!digest_same(&c->digest, &want->digest))
         return err_set(e, ERR_CHANGED,
                        "content did not match its digest; the source changed while it was read");
     return 0;
+}
+
+bool content_is(struct content *c, const struct entry *want, const void *p, size_t n)
+{
+    struct digest now = digest_whole(c->state, (enum digest_algo)want->digest.algo, p, n);
+    return n == want->size && digest_same(&now, &want->digest);
 }
 
 /* Says once a second that we are alive. */

@@ -23,6 +23,8 @@ int content_copy(struct content *c, int to, int from, const struct entry *want, 
 /* Reads fd from its start and compares, as above. */
 int content_verify(struct content *c, int fd, const struct entry *want, bool *stopped, struct err *e);
 
+bool content_is(struct content *c, const struct entry *want, const void *p, size_t n); /* n bytes that are there as a whole */
+
 /* Content that comes in pieces. */
 void content_begin(struct content *c);
 int content_add(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e);

@@ -42,6 +42,7 @@
 /* What the store remembers: each descriptor is -1 when there is none. */
 struct memory {
     int manifest, journal;
+    enum digest_algo hash; /* of the manifest's contents */
     struct history *history;
     uint64_t intents; /* in the journal */
 };
@@ -77,6 +78,7 @@ struct dir {
     struct lookup *asked; /* the source side's */
     struct lookup *own;   /* the target side's, for bases */
     struct file_dirs *from;
+    struct digest_state *hash; /* NULL until something is read at once */
 };
 
 static struct dir *dir_of(struct store *s)
@@ -284,6 +286,7 @@ static int check_manifest(const struct dir *d, struct memory *m, struct err *e)
     if (!r)
         return err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
     manifest_reader_free(r);
+    m->hash = head.algo;
     bool other = !uuid_same(&head.store, &d->id);
     if (other && d->o.rules.adopted)
         forget_files(m);
@@ -369,16 +372,26 @@ static int doubt(struct dir *d, struct look *l, const struct manifest_head *head
     return rc;
 }
 
+/* Contents that are recorded by another hash than is wanted are all read, which takes its time. */
+static void tell_rehash(const struct look *l, enum digest_algo hash, const struct store_watch *watch)
+{
+    if (l->memory.manifest >= 0 && l->memory.hash != hash && l->out.before > 0)
+        watch->problem(watch->ctx, false, NULL, hash == DIGEST_SHA256
+                       ? "its contents were recorded by XXH3: all are read again, for SHA-256 (hash in the policy)"
+                       : "its contents were recorded by SHA-256: all are read again, for XXH3 (hash in the policy)");
+}
+
 /* The walk, from history to a complete manifest in l->fd. */
 static int walk(struct dir *d, struct look *l, struct err *e)
 {
     struct memory *m = &l->memory;
     struct store_scan *out = &l->out;
-    struct manifest_head head = {DIGEST_XXH3_128, d->id, history_floor(m->history), clock_now()};
+    bool recorded = d->o.hash_recorded && m->manifest >= 0;
+    struct manifest_head head = {recorded ? m->hash : d->o.hash, d->id, history_floor(m->history), clock_now()};
     struct scan_found found = {0};
     l->renames = renames_new(&d->id, head.scanned.sec);
     struct scan_args args = {
-        .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum,
+        .root = d->root, .self = d->id, .now = head.scanned, .checksum = d->o.checksum, .hash = head.algo,
             .threads = d->o.threads, .part = d->o.rules.part, .parts = d->o.rules.parts,
         .rate = d->o.rules.parts ? d->o.rules.rate : 0, .verified = d->moment,
         .filter = d->o.filter, .skip_dev = d->state.dev, .skip_ino = d->state.inside ? d->state.ino : 0,
@@ -389,6 +402,7 @@ static int walk(struct dir *d, struct look *l, struct err *e)
     };
     struct manifest_writer *w = manifest_writer_new(l->fd, &head);
     uint64_t floor = head.floor;
+    tell_rehash(l, head.algo, args.watch);
     int rc = d->root >= 0 ? scan_tree(&args, w, out, &found, e) : 0;
     uint64_t taken = history_taken(m->history);
     out->before -= taken < out->before ? taken : out->before;
@@ -412,7 +426,7 @@ static int walk(struct dir *d, struct look *l, struct err *e)
         l->renames = NULL;
     }
     out->floor = head.floor;
-    if (rc == 0 && (m->manifest < 0 || m->intents > 0 || history_dropped(m->history)))
+    if (rc == 0 && (m->manifest < 0 || m->hash != head.algo || m->intents > 0 || history_dropped(m->history)))
         out->changed = true;
     if (rc == ERR_FORMAT)
         err_wrap(e, "%s/%s: cannot be used (" MOVE_AWAY ")", d->state.shown, STATE_MANIFEST);
@@ -759,6 +773,14 @@ static ssize_t read_all(int fd, uint8_t *buf, size_t size)
     return rest < 0 ? rest : n + rest;
 }
 
+static bool is_content(struct dir *d, const struct entry *want, const void *p, size_t n)
+{
+    if (!d->hash)
+        d->hash = digest_new();
+    struct digest now = digest_whole(d->hash, (enum digest_algo)want->digest.algo, p, n);
+    return n == want->size && digest_same(&now, &want->digest);
+}
+
 /* The digest says all that a look at the file could tell; which is taken only to say what is wrong. */
 static int dir_read_file(struct store *s, const struct entry *want, void *buf, struct err *e)
 {
@@ -768,10 +790,9 @@ static int dir_read_file(struct store *s, const struct entry *want, void *buf, s
     if (fd < 0)
         return fd;
     ssize_t n = read_all(fd, buf, (size_t)want->size);
-    struct digest now = digest_of(buf, n > 0 ? (size_t)n : 0);
     if (n < 0)
         rc = err_sys(e, "cannot be read");
-    else if ((uint64_t)n != want->size || !digest_same(&now, &want->digest))
+    else if (!is_content(dir_of(s), want, buf, (size_t)n))
         rc = !seems_unchanged(fd, want) ? gone(e)
              : err_set(e, ERR_DAMAGED, "is damaged here: its content does not match its digest");
     close(fd);
@@ -792,8 +813,7 @@ static int dir_read_link(struct store *s, const struct entry *want, char *target
     if (n < 0 || (uint64_t)n != want->size)
         return gone(e);
     target[n] = '\0';
-    struct digest now = digest_of(target, (size_t)n);
-    return digest_same(&now, &want->digest) ? 0 : gone(e);
+    return is_content(dir_of(s), want, target, (size_t)n) ? 0 : gone(e);
 }
 
 /* ---- target side ---- */
@@ -821,14 +841,11 @@ static int need_put(struct dir *d, struct err *e)
 }
 
 /* A symlink is its target. */
-static bool link_is(int dir, const char *leaf, const struct entry *want)
+static bool link_is(struct dir *d, int dir, const char *leaf, const struct entry *want)
 {
     char target[ENTRY_TARGET_MAX + 1];
     ssize_t n = readlinkat(dir, leaf, target, sizeof target);
-    if (n < 0 || (uint64_t)n != want->size)
-        return false;
-    struct digest now = digest_of(target, (size_t)n);
-    return digest_same(&now, &want->digest);
+    return n >= 0 && is_content(d, want, target, (size_t)n);
 }
 
 static int check_content(struct dir *d, int dir, const char *leaf, const struct entry *have, enum store_check *found,
@@ -863,7 +880,7 @@ static int check_recorded(struct dir *d, const struct entry *want, bool read, en
     if (rc < 0)
         return rc;
     if (want->kind == ENTRY_LINK) {
-        *found = link_is(dir, leaf, want) ? STORE_CHECK_GOOD : STORE_CHECK_CHANGED;
+        *found = link_is(d, dir, leaf, want) ? STORE_CHECK_GOOD : STORE_CHECK_CHANGED;
         return 0;
     }
     struct seen seen = seen_of(have);
@@ -1118,6 +1135,7 @@ static void dir_close(struct store *s)
     if (d->from)
         file_dirs_close(d->from);
     free(d->from);
+    digest_free(d->hash);
     if (d->manifest >= 0)
         close(d->manifest);
     if (d->before >= 0)

@@ -8,11 +8,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* One recorded file in the index of places. The key is a hash: a chance hit needs 2^64 files. */
+/* Where a file is, as a hash: a chance hit needs 2^64 files. */
+struct place_key {
+    uint8_t b[DIGEST_LEN];
+};
+
+/* One recorded file in the index of places. There may be very many: a digest takes no more room than its kind has bytes. */
 struct moved {
-    struct digest place;
-    struct digest content;
+    struct place_key place;
     int64_t verified;
+    uint8_t content[];
 };
 
 /* Where one of the two sorted sources stands. at NULL: at its end, or not there. */
@@ -37,8 +42,9 @@ struct history {
     int manifest;
     struct stamp written; /* of the manifest: no recorded place has a later ctime */
     bool indexed;
-    struct moved *moved;
-    size_t moves;
+    enum digest_algo algo; /* of the contents in the index, which is the manifest's */
+    uint8_t *moved;        /* sorted: struct moved, each of so many bytes: */
+    size_t moved_size, moves;
 };
 
 static int advance_rec(struct history *h, struct err *e)
@@ -317,12 +323,15 @@ bool history_dropped(const struct history *h)
 
 /* ---- content by place ---- */
 
-static struct digest place_key(const struct entry_place *place, uint64_t size, struct stamp mtime)
+static struct place_key place_key(const struct entry_place *place, uint64_t size, struct stamp mtime)
 {
     const uint64_t word[] = {place->dev,        place->ino,         size,
                              (uint64_t)mtime.sec, (uint64_t)place->ctime.sec,
                              (uint64_t)mtime.nsec << 32 | place->ctime.nsec};
-    return digest_of(word, sizeof word);
+    struct digest d = digest_of(word, sizeof word);
+    struct place_key key;
+    memcpy(key.b, d.b, sizeof key.b);
+    return key;
 }
 
 static bool tells_content(const struct entry *e)
@@ -333,7 +342,15 @@ static bool tells_content(const struct entry *e)
 
 static int by_place(const void *a, const void *b)
 {
-    return memcmp(a, b, sizeof(struct digest));
+    return memcmp(a, b, sizeof(struct place_key));
+}
+
+static void add_moved(struct history *h, const struct entry *at)
+{
+    struct moved *m = (struct moved *)(h->moved + h->moves++ * h->moved_size);
+    m->place = place_key(&at->place, at->size, at->mtime);
+    m->verified = at->place.verified;
+    memcpy(m->content, at->digest.b, digest_len(h->algo));
 }
 
 static int build_index(struct history *h, struct err *e)
@@ -345,21 +362,22 @@ static int build_index(struct history *h, struct err *e)
     const struct entry *at;
     size_t cap = 0;
     int rc;
+    h->algo = head.algo;
+    h->moved_size = sizeof(struct moved) + digest_len(head.algo);
     while ((rc = manifest_reader_next(r, &at, e)) > 0) {
-        if (!tells_content(at))
+        if (!tells_content(at) || at->digest.algo != h->algo)
             continue;
         if (h->moves == cap) {
             cap = cap ? 2 * cap : 1024;
-            h->moved = mem_resize(h->moved, cap, sizeof *h->moved);
+            h->moved = mem_resize(h->moved, cap, h->moved_size);
         }
-        h->moved[h->moves++] = (struct moved){place_key(&at->place, at->size, at->mtime), at->digest,
-                                              at->place.verified};
+        add_moved(h, at);
     }
     manifest_reader_free(r);
     if (rc < 0)
         return err_wrap(e, "recorded manifest");
     if (h->moves > 1)
-        qsort(h->moved, h->moves, sizeof *h->moved, by_place);
+        qsort(h->moved, h->moves, h->moved_size, by_place);
     h->indexed = true;
     return 0;
 }
@@ -376,11 +394,12 @@ int history_moved(struct history *h, const struct entry_place *place, uint64_t s
     }
     if (h->moves == 0)
         return 0;
-    const struct digest key = place_key(place, size, mtime);
-    const struct moved *hit = bsearch(&key, h->moved, h->moves, sizeof *h->moved, by_place);
+    const struct place_key key = place_key(place, size, mtime);
+    const struct moved *hit = bsearch(&key, h->moved, h->moves, h->moved_size, by_place);
     if (!hit)
         return 0;
-    *out = hit->content;
+    *out = (struct digest){.algo = (uint8_t)h->algo};
+    memcpy(out->b, hit->content, digest_len(h->algo));
     *verified = hit->verified;
     return 1;
 }

@@ -105,7 +105,7 @@ static struct uuid own_id(const char *url)
  */
 static char *state_of(const char *state_dir, const char *group, const char *url)
 {
-    char hex[2 * DIGEST_LEN + 1];
+    char hex[DIGEST_HEX_MAX + 1];
     char *both = mem_printf("%s\n%s", group ? group : "", url);
     struct digest d = digest_of(both, strlen(both));
     free(both);

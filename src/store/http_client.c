@@ -259,11 +259,11 @@ static int64_t date_of(const struct curl_calls *curl, const char *value, size_t 
 }
 
 /* Seconds, or a point in time. */
-static unsigned wait_of(const char *value, size_t n)
+static unsigned wait_of(const struct curl_calls *curl, const char *value, size_t n)
 {
     if (n > 0 && n < 6 && *value >= '0' && *value <= '9')
         return (unsigned)strtoul(value, NULL, 10);
-    int64_t until = date_of(value, n) - clock_now().sec;
+    int64_t until = date_of(curl, value, n) - clock_now().sec;
     return until > 0 && until < 86400 ? (unsigned)until : 0;
 }
 
@@ -305,7 +305,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     else if (strncasecmp(p, "x-", 2) == 0)
         keep_header(r, p, n);
     else if ((value = value_of(p, n, "Retry-After", &len)))
-        r->retry_after = wait_of(value, len);
+        r->retry_after = wait_of(&r->client->curl, value, len);
     else if ((value = value_of(p, n, "Content-Encoding", &len)))
         r->coded = len > 0 && !(len == 8 && strncasecmp(value, "identity", 8) == 0);
     else if ((value = value_of(p, n, "Location", &len)))

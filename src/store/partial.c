@@ -19,7 +19,7 @@
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define OPEN_FILE (O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-#define NAME_SIZE (2 * DIGEST_LEN + 22)
+#define NAME_SIZE (DIGEST_HEX_MAX + 22)
 #define HELD_MAX 64u /* taken ones that are held open */
 
 static_assert(NAME_SIZE <= sizeof ((struct temp *)0)->name, "a temp holds the name of a partial");
@@ -45,26 +45,15 @@ struct partials {
 static void make_name(char name[NAME_SIZE], const struct entry *want)
 {
     digest_hex(name, &want->digest);
-    snprintf(name + 2 * DIGEST_LEN, NAME_SIZE - 2 * DIGEST_LEN, ".%" PRIu64, want->size);
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    size_t n = strlen(name);
+    snprintf(name + n, NAME_SIZE - n, ".%" PRIu64, want->size);
 }
 
 bool partial_parse(const char *name, struct digest *d, uint64_t *size)
 {
-    const char *p = name;
-    for (size_t i = 0; i < DIGEST_LEN; i++, p += 2) {
-        int high = hex_digit(p[0]), low = high < 0 ? -1 : hex_digit(p[1]);
-        if (low < 0)
-            return false;
-        d->b[i] = (uint8_t)(high << 4 | low);
-    }
-    if (*p++ != '.' || *p < '1' || *p > '9')
+    size_t n = digest_parse(name, d);
+    const char *p = name + n;
+    if (n == 0 || *p++ != '.' || *p < '1' || *p > '9')
         return false;
     for (*size = 0; *p >= '0' && *p <= '9'; p++) {
         uint64_t digit = (uint64_t)(*p - '0');
@@ -91,7 +80,7 @@ static bool is_usable(const struct stat *st, uint64_t size)
 static int compare(const void *a, const void *b)
 {
     const struct partial *x = a, *y = b;
-    int c = memcmp(x->digest.b, y->digest.b, DIGEST_LEN);
+    int c = digest_cmp(&x->digest, &y->digest);
     return c ? c : (x->size > y->size) - (x->size < y->size);
 }
 

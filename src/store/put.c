@@ -589,9 +589,8 @@ static int file_from_here(struct put *p, struct op *op, struct err *e)
 static int put_link(struct put *p, struct op *op, const char *target, struct err *e)
 {
     const struct entry *want = op->o->entry;
-    struct digest d = digest_of(target, strlen(target));
     struct stat st;
-    if (strlen(target) != want->size || !digest_same(&d, &want->digest))
+    if (!content_is(p->content, want, target, strlen(target)))
         return source_changed(e);
     int rc = still_there(op, &st, e);
     if (rc == 0)

@@ -34,6 +34,7 @@ struct walk {
     struct frame *frame;
     size_t depth, cap;
     struct scan_list names;
+    struct digest_state *hash;      /* for the targets of symlinks */
     size_t len;
     char path[PATH_LEN_MAX + 1]; /* of the object that is looked at */
 };
@@ -44,13 +45,12 @@ struct walk {
  * Reads the target of the symlink that stat saw, or of another one that took its place. 0, -1 with errno,
  * or AGAIN when it is no symlink now, or a new one at each look.
  */
-static int read_target(struct entry *now, int dir, const char *name)
+static int read_target(struct entry *now, char target[ENTRY_TARGET_MAX + 1], int dir, const char *name)
 {
-    char target[ENTRY_TARGET_MAX + 1];
     for (int tries = 0; tries < TRIES; tries++) {
         struct entry look;
         struct stat st;
-        ssize_t n = readlinkat(dir, name, target, sizeof target);
+        ssize_t n = readlinkat(dir, name, target, ENTRY_TARGET_MAX + 1);
         if (n < 0)
             return errno == EINVAL ? AGAIN : -1;
         if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -59,7 +59,6 @@ static int read_target(struct entry *now, int dir, const char *name)
             return AGAIN;
         if (scan_judge_same(now, &look)) {
             now->size = (uint64_t)n;
-            now->digest = digest_of(target, (size_t)n);
             return 0;
         }
         scan_judge_stat(now, &st);
@@ -67,15 +66,28 @@ static int read_target(struct entry *now, int dir, const char *name)
     return AGAIN;
 }
 
-static int see_link(struct walk *w, const struct history_at *at, int dir, const char *name)
+static int take_target(struct walk *w, struct history_at *at, const char *target)
 {
     struct entry *now = &w->out.now;
+    enum digest_algo hash = w->args->hash;
+    now->digest = digest_whole(w->hash, hash, target, (size_t)now->size);
+    if (scan_judge_rehashes(&w->out.judge, at)) {
+        struct digest other = digest_whole(w->hash, digest_other(hash), target, (size_t)now->size);
+        scan_out_renew(&w->out, at, &other);
+    }
+    return scan_out_seen(&w->out, at);
+}
+
+static int see_link(struct walk *w, struct history_at *at, int dir, const char *name)
+{
+    char target[ENTRY_TARGET_MAX + 1];
+    struct entry *now = &w->out.now;
     struct err why;
-    int got = read_target(now, dir, name);
+    int got = read_target(now, target, dir, name);
     if (got < 0 && errno == ENOENT)
         return scan_out_missed(&w->out, at);
     if (got == 0 && entry_check(now, &why) == 0)
-        return scan_out_seen(&w->out, at);
+        return take_target(w, at, target);
     if (got < 0)
         scan_out_problem(&w->out, w->path, "cannot be read", errno);
     else
@@ -93,10 +105,16 @@ static int see_file(struct walk *w, const struct history_at *at, struct scan_dir
     }
     bool new = !at->recorded || at->recorded->kind == ENTRY_GONE;
     if (new && !scan_judge_due(&w->out.judge, w->path, w->len)) {
-        int rc = history_moved(w->args->history, &now->place, now->size, now->mtime, &now->digest,
-                               &now->place.verified, w->out.e);
-        if (rc != 0)
-            return rc < 0 ? rc : scan_out_seen(&w->out, at);
+        struct digest content;
+        int64_t verified;
+        int rc = history_moved(w->args->history, &now->place, now->size, now->mtime, &content, &verified, w->out.e);
+        if (rc < 0)
+            return rc;
+        if (rc > 0 && content.algo == w->args->hash) {
+            now->digest = content;
+            now->place.verified = verified;
+            return scan_out_seen(&w->out, at);
+        }
     }
     return scan_out_job(&w->out, at, dir);
 }
@@ -330,6 +348,7 @@ int scan_tree(const struct scan_args *args, struct manifest_writer *writer, stru
     struct walk *w = mem_zalloc(sizeof *w);
     uint64_t floor;
     w->args = args;
+    w->hash = digest_new();
     scan_out_init(&w->out, args, writer, report, found, e);
     int rc = enter_root(w);
     while (rc == 0 && w->depth > 0)
@@ -344,6 +363,7 @@ int scan_tree(const struct scan_args *args, struct manifest_writer *writer, stru
         pop_frame(w);
     scan_out_end(&w->out);
     scan_list_free(&w->names);
+    digest_free(w->hash);
     free(w->frame);
     free(w);
     return rc;

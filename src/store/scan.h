@@ -24,6 +24,7 @@ struct scan_args {
     struct uuid self;
     struct stamp now;            /* when the scan begins */
     bool checksum;
+    enum digest_algo hash;       /* of contents */
     bool cross;                  /* other file systems are entered */
     struct scan_absence absence;
     unsigned part, parts;        /* as in struct store_rules; that much is read again, and then at most: */

@@ -120,7 +120,7 @@ void scan_batch_add(struct scan_batch *b, const struct entry *e)
 }
 
 void scan_batch_add_job(struct scan_batch *b, const struct entry *seen, const struct history_at *at,
-                        struct scan_dir *dir)
+                        struct scan_dir *dir, bool rehash)
 {
     struct scan_item *item = add_item(b, seen);
     const char *path = item->entry->path;
@@ -135,6 +135,7 @@ void scan_batch_add_job(struct scan_batch *b, const struct entry *seen, const st
     }
     item->job = &b->job[b->jobs++];
     const char *name = parent ? path + parent + 1 : path;
-    *item->job = (struct scan_job){dir->fd, name, item->entry, SCAN_UNREADABLE, 0};
+    *item->job = (struct scan_job){.dir = dir->fd, .name = name, .rehash = rehash, .seen = item->entry,
+                                   .outcome = SCAN_UNREADABLE};
     b->bytes += seen->size;
 }

@@ -44,8 +44,8 @@ void scan_batch_free(struct scan_batch *b);
 bool scan_batch_full(const struct scan_batch *b); /* then it must be cleared before more is added */
 void scan_batch_clear(struct scan_batch *b);
 void scan_batch_add(struct scan_batch *b, const struct entry *e);
-/* A file of dir to be hashed; its name is the last component of the path. */
+/* A file of dir to be hashed, by both hashes with rehash; its name is the last component of the path. */
 void scan_batch_add_job(struct scan_batch *b, const struct entry *seen, const struct history_at *at,
-                        struct scan_dir *dir);
+                        struct scan_dir *dir, bool rehash);
 
 #endif

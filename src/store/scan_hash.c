@@ -24,12 +24,13 @@ _Static_assert(RECALL_LARGEST <= BUF_SIZE, "what can be recalled is in the buffe
 /* One thread's own things. */
 struct hasher {
     struct scan_pool *pool;
-    struct digest_state *state;
+    struct digest_state *state, *other; /* other: NULL until a file is wanted by both hashes */
     char *buf;
     scan_tick *tick; /* NULL but for the caller's */
 };
 
 struct scan_pool {
+    enum digest_algo algo;
     unsigned wanted, started; /* threads besides the caller */
     pthread_t *thread;
     struct recall *recall; /* NULL: none */
@@ -54,12 +55,13 @@ struct scan_pool {
 
 static void hasher_init(struct hasher *h, struct scan_pool *pool, scan_tick *tick)
 {
-    *h = (struct hasher){pool, digest_new(), mem_alloc(BUF_SIZE), tick};
+    *h = (struct hasher){pool, digest_new(), NULL, mem_alloc(BUF_SIZE), tick};
 }
 
 static void hasher_end(struct hasher *h)
 {
     digest_free(h->state);
+    digest_free(h->other);
     free(h->buf);
 }
 
@@ -100,9 +102,9 @@ static void keep_to_rate(struct hasher *h, size_t n)
     }
 }
 
-static int after_read(void *ctx, size_t n)
+/* Is that enough? */
+static bool after_read(struct hasher *h, size_t n)
 {
-    struct hasher *h = ctx;
     atomic_fetch_add_explicit(&h->pool->bytes, n, memory_order_relaxed);
     tick(h);
     if (h->pool->rate.per_second)
@@ -110,38 +112,47 @@ static int after_read(void *ctx, size_t n)
     return stopped(h->pool);
 }
 
-int scan_hash_stream(int fd, struct digest_state *state, void *buf, size_t cap, uint64_t max,
-                     int (*stop)(void *ctx, size_t n), void *ctx, struct digest *out, uint64_t *size)
+static int read_large(struct hasher *h, int fd, struct scan_job *job, uint64_t *size)
 {
     ssize_t n;
-    *size = 0;
-    digest_reset(state);
-    while ((n = file_read(fd, buf, cap)) > 0) {
-        digest_add(state, buf, (size_t)n);
+    digest_begin(h->state, h->pool->algo);
+    if (job->rehash)
+        digest_begin(h->other, digest_other(h->pool->algo));
+    while ((n = file_read(fd, h->buf, BUF_SIZE)) > 0) {
+        digest_add(h->state, h->buf, (size_t)n);
+        if (job->rehash)
+            digest_add(h->other, h->buf, (size_t)n);
         *size += (uint64_t)n;
-        if (stop(ctx, (size_t)n) != 0 || *size > max)
+        if (after_read(h, (size_t)n) || *size > job->seen->size)
             break;
     }
     if (n < 0)
         return -1;
-    *out = digest_end(state);
+    job->seen->digest = digest_end(h->state);
+    if (job->rehash)
+        job->other = digest_end(h->other);
     return 0;
 }
 
 /* Reads what seen promises; that there is not more is for the second look to find. */
-static int read_content(struct hasher *h, int fd, struct entry *seen, uint64_t *size)
+static int read_content(struct hasher *h, int fd, struct scan_job *job, uint64_t *size)
 {
+    struct entry *seen = job->seen;
+    *size = 0;
+    if (job->rehash && !h->other)
+        h->other = digest_new();
     if (seen->size > BUF_SIZE) {
         if (seen->size >= LARGE)
             posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        return scan_hash_stream(fd, h->state, h->buf, BUF_SIZE, seen->size, after_read, h, &seen->digest,
-                                size);
+        return read_large(h, fd, job, size);
     }
     ssize_t n = seen->size ? file_read(fd, h->buf, seen->size) : 0;
     if (n < 0)
         return -1;
     *size = (uint64_t)n;
-    seen->digest = digest_of(h->buf, (size_t)n);
+    seen->digest = digest_whole(h->state, h->pool->algo, h->buf, (size_t)n);
+    if (job->rehash)
+        job->other = digest_whole(h->other, digest_other(h->pool->algo), h->buf, (size_t)n);
     after_read(h, (size_t)n);
     return 0;
 }
@@ -150,8 +161,9 @@ static int read_content(struct hasher *h, int fd, struct entry *seen, uint64_t *
  * What the walk saw has to be what is there after the read: that makes a look before it superfluous, but for another try
  * (look_again). SCAN_UNSTEADY leaves in seen what the file was before it changed.
  */
-static enum scan_outcome hash_open(struct hasher *h, int fd, bool look_again, struct entry *seen, int *sys)
+static enum scan_outcome hash_open(struct hasher *h, int fd, bool look_again, struct scan_job *job)
 {
+    struct entry *seen = job->seen;
     struct stat st;
     struct entry look;
     uint64_t size;
@@ -162,13 +174,13 @@ static enum scan_outcome hash_open(struct hasher *h, int fd, bool look_again, st
             return SCAN_UNSTEADY;
         scan_judge_stat(seen, &st);
     }
-    if (read_content(h, fd, seen, &size) < 0 || fstat(fd, &st) < 0)
+    if (read_content(h, fd, job, &size) < 0 || fstat(fd, &st) < 0)
         goto fail;
     scan_judge_stat(&look, &st);
     bool steady = scan_judge_same(seen, &look) && size == seen->size && st.st_nlink > 0;
     return steady ? SCAN_HASHED : SCAN_UNSTEADY;
 fail:
-    *sys = errno;
+    job->sys = errno;
     return SCAN_UNREADABLE;
 }
 
@@ -182,7 +194,7 @@ static void hash_job(struct hasher *h, struct scan_job *job)
             job->outcome = errno == ENOENT ? SCAN_GONE : other ? SCAN_UNSTEADY : SCAN_UNREADABLE;
             return;
         }
-        job->outcome = hash_open(h, fd, tries > 0, job->seen, &job->sys);
+        job->outcome = hash_open(h, fd, tries > 0, job);
         close(fd);
         if (job->outcome == SCAN_HASHED && h->pool->recall && job->seen->size <= RECALL_LARGEST)
             recall_put(h->pool->recall, &job->seen->digest, h->buf, (size_t)job->seen->size);
@@ -255,13 +267,15 @@ static void wait_idle(struct scan_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, struct recall *recall, scan_tick *ticker, void *ctx)
+struct scan_pool *scan_hash_new(enum digest_algo algo, unsigned threads, uint64_t rate, struct recall *recall, scan_tick *ticker,
+                                void *ctx)
 {
     struct scan_pool *p = mem_zalloc(sizeof *p);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (threads == 0)
         threads = cores > 0 ? (unsigned)cores : 1;
     p->wanted = (threads < THREADS_MAX ? threads : THREADS_MAX) - 1;
+    p->algo = algo;
     p->ctx = ctx;
     p->recall = recall;
     rate_init(&p->rate, rate, clock_mono_ms());

@@ -23,6 +23,8 @@ enum scan_outcome {
 struct scan_job {
     int dir;            /* borrowed: a descriptor of the directory that holds it */
     const char *name;   /* in there */
+    bool rehash;        /* its content is wanted by the other hash, too: in other */
+    struct digest other;
     struct entry *seen; /* the file as scan_judge_stat saw it; only the worker touches it while a run lasts */
     enum scan_outcome outcome;
     int sys; /* errno */
@@ -39,19 +41,13 @@ struct scan_pool;
  * threads: all in all, the caller's too; 0: as many as there are cores. rate: bytes per second that all may read; 0: no limit.
  * recall gets what is small; borrowed, NULL: nobody wants it.
  */
-struct scan_pool *scan_hash_new(unsigned threads, uint64_t rate, struct recall *recall, scan_tick *tick, void *ctx);
+struct scan_pool *scan_hash_new(enum digest_algo algo, unsigned threads, uint64_t rate, struct recall *recall, scan_tick *tick,
+                                void *ctx);
 void scan_hash_free(struct scan_pool *pool);
 
 /* The other threads begin with these jobs, while the caller does something else. The jobs stay where they are until: */
 void scan_hash_begin(struct scan_pool *pool, struct scan_job *job, size_t jobs);
 /* 0 when every job of the last begin has an outcome, or what tick returned: outcomes mean nothing then. */
 int scan_hash_finish(struct scan_pool *pool);
-
-/*
- * An open file from its offset to its end, through buf. It is an end, too, when more than max bytes came or
- * stop returned non-zero; it is asked after each read. -1 with errno.
- */
-int scan_hash_stream(int fd, struct digest_state *state, void *buf, size_t cap, uint64_t max,
-                     int (*stop)(void *ctx, size_t n), void *ctx, struct digest *out, uint64_t *size);
 
 #endif

@@ -17,7 +17,7 @@ bool scan_judge_stat(struct entry *seen, const struct stat *st)
     seen->mode = link ? ENTRY_MODE_MAX : st->st_mode & ENTRY_MODE_MAX;
     seen->size = dir ? 0 : (uint64_t)st->st_size;
     seen->mtime = dir ? (struct stamp){0, 0} : stamp_of(st->st_mtim);
-    seen->digest = (struct digest){{0}};
+    seen->digest = (struct digest){0};
     seen->origin = (struct uuid){{0}};
     seen->first_seen = 0;
     seen->place = (struct entry_place){.dev = st->st_dev, .ino = st->st_ino};
@@ -71,12 +71,23 @@ bool scan_judge_due(const struct scan_judge *j, const char *path, size_t len)
     return j->checksum || (j->parts > 0 && digest_check(path, len) % j->parts == j->part - 1);
 }
 
+static bool is_hashed_otherwise(const struct scan_judge *j, const struct entry *e)
+{
+    return e && (e->kind == ENTRY_FILE || e->kind == ENTRY_LINK) && e->digest.algo != j->hash;
+}
+
+bool scan_judge_rehashes(const struct scan_judge *j, const struct history_at *at)
+{
+    return is_hashed_otherwise(j, at->recorded) || is_hashed_otherwise(j, at->intent);
+}
+
 const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct entry *seen,
                                      const struct history_at *at)
 {
     const struct entry *last = completed(at->intent) && untouched(seen, at->intent) ? at->intent : at->recorded;
     /* What is damaged is looked at each time: somebody may have put it right. */
-    if (!last || !untouched(seen, last) || last->flags & ENTRY_DAMAGED || scan_judge_due(j, seen->path, seen->path_len))
+    if (!last || !untouched(seen, last) || last->flags & ENTRY_DAMAGED || is_hashed_otherwise(j, last) ||
+        scan_judge_due(j, seen->path, seen->path_len))
         return NULL;
     return last;
 }
@@ -184,7 +195,7 @@ void scan_judge_unknown(struct entry *seen, const struct history_at *at)
         seen->path = path;
         seen->flags &= ~(unsigned)ENTRY_HIDDEN;
     } else {
-        seen->digest = (struct digest){{0}};
+        seen->digest = (struct digest){0};
         seen->place = (struct entry_place){0};
         seen->version.n = seen->holders.n = 0;
         seen->origin = (struct uuid){{0}};

@@ -15,6 +15,7 @@ struct scan_judge {
     uint64_t floor;   /* history_floor */
     struct stamp now; /* when the scan began */
     bool checksum;
+    enum digest_algo hash; /* that contents are to have */
     struct scan_absence absence;
     unsigned part, parts; /* of a scrub, as in struct store_rules */
 };
@@ -37,6 +38,9 @@ bool scan_judge_same(const struct entry *a, const struct entry *b);
 
 /* Is this object's content to be read again, whatever is known of it? Runs over all parts come to every object. */
 bool scan_judge_due(const struct scan_judge *j, const char *path, size_t len);
+
+/* Does history know the content by another hash than is wanted? Then it is to be read for both. */
+bool scan_judge_rehashes(const struct scan_judge *j, const struct history_at *at);
 
 /* The entry of history whose digest may be relied upon without reading the content of seen, or NULL. */
 const struct entry *scan_judge_reuse(const struct scan_judge *j, const struct entry *seen,

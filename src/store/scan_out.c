@@ -16,7 +16,7 @@ void scan_out_init(struct scan_out *o, const struct scan_args *args, struct mani
                    struct store_scan *report, struct scan_found *found, struct err *e)
 {
     o->args = args;
-    o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum,
+    o->judge = (struct scan_judge){args->self, history_floor(args->history), args->now, args->checksum, args->hash,
                                    args->absence, args->part, args->parts};
     o->found = found;
     *found = (struct scan_found){0};
@@ -176,6 +176,20 @@ static void complete(struct scan_out *o, const struct history_at *at)
     compare(o, &o->now, at->recorded);
 }
 
+void scan_out_renew(struct scan_out *o, struct history_at *at, const struct digest *other)
+{
+    const struct entry **known[] = {&at->recorded, &at->intent};
+    for (size_t i = 0; i < 2; i++) {
+        const struct entry *was = *known[i];
+        if (!was || was->kind != o->now.kind || was->size != o->now.size || !digest_same(&was->digest, other))
+            continue;
+        entry_copy(&o->renewed[i], was);
+        o->renewed[i].digest = o->now.digest;
+        *known[i] = &o->renewed[i];
+        o->report->changed = true;
+    }
+}
+
 int scan_out_seen(struct scan_out *o, const struct history_at *at)
 {
     complete(o, at);
@@ -275,13 +289,14 @@ int scan_out_job(struct scan_out *o, const struct history_at *at, struct scan_di
 {
     if (!o->batch)
         o->batch = scan_batch_new();
-    scan_batch_add_job(o->batch, &o->now, at, dir);
+    scan_batch_add_job(o->batch, &o->now, at, dir, scan_judge_rehashes(&o->judge, at));
     return scan_batch_full(o->batch) ? pass_on(o) : 0;
 }
 
 static int write_hashed(struct scan_out *o, const struct scan_item *item)
 {
     const struct scan_job *job = item->job;
+    struct history_at at = item->at;
     int rc;
     entry_copy(&o->now, item->entry);
     switch (job->outcome) {
@@ -292,7 +307,9 @@ static int write_hashed(struct scan_out *o, const struct scan_item *item)
         o->report->hashed++;
         o->report->hashed_bytes += o->now.size;
         o->now.place.verified = o->args->verified;
-        complete(o, &item->at);
+        if (job->rehash)
+            scan_out_renew(o, &at, &job->other);
+        complete(o, &at);
         return write_entry(o, &o->now);
     case SCAN_UNSTEADY:
         scan_out_problem(o, o->now.path, SCAN_OUT_UNSTEADY, 0);
@@ -326,7 +343,7 @@ static int pass_on(struct scan_out *o)
     if (rc < 0)
         return rc;
     if (!o->pool)
-        o->pool = scan_hash_new(o->args->threads, o->args->rate, o->args->recall, tick_hashing, o);
+        o->pool = scan_hash_new(o->args->hash, o->args->threads, o->args->rate, o->args->recall, tick_hashing, o);
     struct scan_batch *full = o->batch;
     scan_hash_begin(o->pool, full->job, full->jobs);
     o->batch = o->ahead ? o->ahead : scan_batch_new();

@@ -28,6 +28,7 @@ struct scan_out {
     uint64_t *dev;            /* file systems that the walk has been in */
     size_t devs;
     struct entry now;         /* room for the entry that is being made; any call that puts may use it */
+    struct entry renewed[2];  /* room for what history has, with another digest */
     struct entry left, aside; /* room for a tombstone, and for what now was before it came between */
 };
 
@@ -47,6 +48,11 @@ int scan_out_tick(struct scan_out *o);
 
 /* o->now has been seen, with its digest: gives it its version and puts it. */
 int scan_out_seen(struct scan_out *o, const struct history_at *at);
+/*
+ * The digest of o->now by the other hash: what history has with that one is given the new one, so that it is known again.
+ * at is good until the next call.
+ */
+void scan_out_renew(struct scan_out *o, struct history_at *at, const struct digest *other);
 /* o->now was seen, but could not be read. */
 int scan_out_unread(struct scan_out *o, const struct history_at *at);
 /* Nothing is there after all, though at was sought. */

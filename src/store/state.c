@@ -271,7 +271,7 @@ char *state_name(const char *path)
     if (b.len <= NAME_LEN_MAX) {
         name = mem_strndup((const char *)b.data, b.len);
     } else {
-        char hex[2 * DIGEST_LEN + 1];
+        char hex[DIGEST_HEX_MAX + 1];
         struct digest d = digest_of(path, strlen(path));
         name = mem_strdup(digest_hex(hex, &d));
     }

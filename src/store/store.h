@@ -64,6 +64,8 @@ struct store_options {
     bool dry_run;           /* write nothing, anywhere in the store or its state */
     bool checksum;          /* rehash everything */
     bool recall;            /* read_file will be asked for what is new here: what the scan reads of it may be kept in memory */
+    enum digest_algo hash;  /* that contents are to have: what is recorded with another is read again, which is no change */
+    bool hash_recorded;     /* rather the one of the recorded manifest, if there is one */
     bool read_only;         /* objects stay as they are: ERR_DENIED; only records of them are made */
     bool no_delete;         /* an object is replaced only by one of its own kind: else ERR_DENIED */
     int scratch;            /* an empty unnamed file for the manifest of a dry run or an early look, taken over; 0: made in $TMPDIR */

@@ -16,7 +16,7 @@
 struct temp {
     int fd;        /* open for reading and writing; -1 for a symlink */
     int home;      /* of a partial: the directory of its name (borrowed); else -1, and that is the target's */
-    char name[64]; /* "": it has none */
+    char name[88]; /* "": it has none */
 };
 
 /* All take the directory of the target; -1 with errno on failure. */

@@ -15,8 +15,9 @@
 #include "base/err.h"
 
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 1
+#define WIRE_MINOR 2
 #define WIRE_MINOR_LEAST 1 /* older ones lack what every run needs */
+#define WIRE_MINOR_SHA256 2 /* older ones know no digests but XXH3-128 */
 #define WIRE_GREETING_LEN 24u
 #define WIRE_HEADER_LEN 8u
 #define WIRE_PAYLOAD_MAX ((1u << 20) + 65536u) /* bytes; a manifest block fits */

@@ -210,7 +210,7 @@ void message_put_list(struct wire_out *o, const struct message_list *m)
     buf_u8(b, m->named);
     if (m->named) {
         buf_varint(b, m->entries);
-        buf_put(b, m->shared.b, sizeof m->shared.b);
+        buf_put(b, m->shared.b, DIGEST_LEN);
     }
     wire_out_end(o);
 }
@@ -232,7 +232,7 @@ void message_put_have(struct wire_out *o, const struct digest *d, size_t n)
     struct buf *b = wire_out_begin(o, MSG_HAVE, 0);
     buf_varint(b, n);
     for (size_t i = 0; i < n; i++)
-        buf_put(b, d[i].b, sizeof d[i].b);
+        buf_put(b, d[i].b, digest_len((enum digest_algo)d[0].algo));
     wire_out_end(o);
 }
 
@@ -392,7 +392,7 @@ int message_get_open(struct frame *f, struct message_open *m, struct err *e)
     m->state_dir = rd_str(r, PATH_LEN_MAX, &m->state_dir_len);
     m->by = rd_str(r, MSG_BY_MAX, &m->by_len);
     bool ok = get_rules(r, &m->rules);
-    ok = ok && m->flags < OPEN_RECALL << 1 && m->fsync <= STORE_FSYNC_NONE &&
+    ok = ok && m->flags < OPEN_SHA256 << 1 && m->fsync <= STORE_FSYNC_NONE &&
               m->compress <= SQUEEZE_NEVER && threads <= 256 && !r->bad && m->root_len > 0 && no_nul(m->root, m->root_len) &&
               no_nul(m->state_dir, m->state_dir_len) && no_nul(m->by, m->by_len);
     m->threads = ok ? (uint32_t)threads : 0;
@@ -474,9 +474,9 @@ int message_get_list(struct frame *f, struct message_list *m, struct err *e)
     *m = (struct message_list){.named = named == 1};
     if (m->named) {
         m->entries = rd_varint(&f->body);
-        const uint8_t *p = rd_bytes(&f->body, sizeof m->shared.b);
+        const uint8_t *p = rd_bytes(&f->body, DIGEST_LEN);
         if (p)
-            memcpy(m->shared.b, p, sizeof m->shared.b);
+            memcpy(m->shared.b, p, DIGEST_LEN);
     }
     return finish(f, named <= 1, e);
 }
@@ -498,10 +498,12 @@ int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e
 {
     uint64_t count = rd_varint(&f->body);
     bool ok = count > 0 && count <= MSG_HAVE_MAX;
+    enum digest_algo algo = ok && rd_left(&f->body) == count * DIGEST_LEN_MAX ? DIGEST_SHA256 : DIGEST_XXH3_128;
     for (uint64_t i = 0; ok && i < count; i++) {
-        const uint8_t *p = rd_bytes(&f->body, sizeof d[i].b);
+        const uint8_t *p = rd_bytes(&f->body, digest_len(algo));
+        d[i] = (struct digest){.algo = (uint8_t)algo};
         if (p)
-            memcpy(d[i].b, p, sizeof d[i].b);
+            memcpy(d[i].b, p, digest_len(algo));
     }
     *n = ok ? (size_t)count : 0;
     return finish(f, ok, e);

@@ -81,6 +81,7 @@ enum message_open_flag {
     OPEN_LOOK = 8, /* a SCAN will follow if all goes well: who has to wait for it may read what it will need */
     OPEN_BLOBS = 16, /* the root is a directory of blobs: objects are known by their ids */
     OPEN_RECALL = 32, /* what is new here will be asked for by SEND: what the scan reads of it may be kept in memory */
+    OPEN_SHA256 = 64, /* contents are known by SHA-256, not by XXH3-128 */
 };
 
 enum message_rules_flag { RULES_PROPAGATE = 1, RULES_EMPTIED = 2, RULES_CROSS = 4, RULES_ADOPTED = 8 };
@@ -209,7 +210,7 @@ void message_put_stated(struct wire_out *o, const struct store_status *m);
 void message_put_list(struct wire_out *o, const struct message_list *m);
 void message_put_listing(struct wire_out *o, bool difference);
 void message_put_totals(struct wire_out *o, uint8_t type, const struct manifest_totals *t); /* LIST_END, COMMITTED */
-void message_put_have(struct wire_out *o, const struct digest *d, size_t n);
+void message_put_have(struct wire_out *o, const struct digest *d, size_t n); /* all of the first one's kind */
 void message_put_had(struct wire_out *o, const uint8_t *have, size_t n); /* enum store_have */
 void message_put_number(struct wire_out *o, uint8_t type, uint16_t channel, uint64_t n); /* LEND, CREDIT */
 void message_put_apply(struct wire_out *o, uint16_t channel, const struct message_apply *m);
@@ -238,7 +239,7 @@ int message_get_stated(struct frame *f, struct store_status *m, struct err *e);
 int message_get_list(struct frame *f, struct message_list *m, struct err *e);
 int message_get_listing(struct frame *f, bool *difference, struct err *e);
 int message_get_totals(struct frame *f, struct manifest_totals *t, struct err *e);
-int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX */
+int message_get_have(struct frame *f, struct digest *d, size_t *n, struct err *e);  /* d: MSG_HAVE_MAX; all of a kind */
 int message_get_had(struct frame *f, uint8_t *have, size_t *n, struct err *e);      /* have: MSG_HAVE_MAX */
 int message_get_number(struct frame *f, uint64_t *n, struct err *e);
 int message_get_apply(struct frame *f, char *path, char *from_path, struct message_apply *m, struct err *e);

@@ -84,7 +84,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         enum policy_from from = size % 4 == 3 ? POLICY_ARGS : POLICY_CONF;
         const char *text = (const char *)data;
-        policy_built(p, NULL);
         check_edit(text, size, NULL, NULL, false);
         check_edit(text, size, "2", NULL, size % 2);
         check_edit(text, size, "a:b", "x] # y", true);

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* A name that passes is the one that we would write. */
 static void parse_name(const uint8_t *data, size_t size)
 {
-    char name[256], hex[2 * DIGEST_LEN + 1], again[64];
+    char name[256], hex[DIGEST_HEX_MAX + 1], again[DIGEST_HEX_MAX + 32];
     struct digest d;
     uint64_t n;
     if (size >= sizeof name)

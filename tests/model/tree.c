@@ -103,7 +103,7 @@ static void add_object(void *ctx, const struct tree_object *o)
 
 struct digest tree_snapshot(const char *top)
 {
-    struct digest sum = {{0}};
+    struct digest sum = {0};
     visit(top, "", true, add_object, &sum);
     return sum;
 }
@@ -112,14 +112,14 @@ static void add_held(void *ctx, const struct tree_object *o)
 {
     const struct stat *st = o->st;
     bool dir = S_ISDIR(st->st_mode);
-    char hex[2 * DIGEST_LEN + 1];
+    char hex[DIGEST_HEX_MAX + 1];
     add_line(ctx, mem_printf("%s %o %jd.%09ld %s", o->path, (unsigned)st->st_mode, dir ? 0 : (intmax_t)st->st_mtim.tv_sec,
                              dir ? 0 : st->st_mtim.tv_nsec, dir ? "" : digest_hex(hex, &o->digest)));
 }
 
 struct digest tree_objects(const char *top)
 {
-    struct digest sum = {{0}};
+    struct digest sum = {0};
     visit(top, "", false, add_held, &sum);
     return sum;
 }

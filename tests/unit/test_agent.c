@@ -607,7 +607,7 @@ static void committed_totals(void **state)
     m.entry.kind = ENTRY_DIR;
     m.entry.size = 0;
     m.entry.mtime = (struct stamp){0, 0};
-    m.entry.digest = (struct digest){{0}};
+    m.entry.digest = (struct digest){0};
     m.from = STORE_FROM_NOWHERE;
     message_put_apply(&s->out, 0, &m);
     wire_out_frame(&s->out, MSG_FLUSH, 0, NULL, 0);
@@ -650,7 +650,7 @@ static void what_is_had(void **state)
 {
     struct session *s = *state;
     struct digest d[3] = {digest_of("hello", 5), digest_of("part of it", 10), digest_of("unheard", 7)};
-    char hex[2 * DIGEST_LEN + 1];
+    char hex[DIGEST_HEX_MAX + 1];
     char *dir = mem_printf("%s/.sos-sync/partial", s->root), *up = mem_printf("%s/.sos-sync", s->root);
     char *path = mem_printf("%s/%s.%d", dir, digest_hex(hex, &d[1]), 5 << 20);
     assert_int_equal(mkdir(up, 0700), 0);

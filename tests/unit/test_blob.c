@@ -319,7 +319,7 @@ static void forgets_what_was_removed(void **state)
     gone.path_len = 1;
     gone.kind = ENTRY_GONE;
     gone.mode = 0;
-    gone.digest = (struct digest){{0}};
+    gone.digest = (struct digest){0};
     gone.mtime.sec = 1000000;
     pruned.path = "c";
     pruned.path_len = 1;

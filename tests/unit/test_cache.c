@@ -34,7 +34,7 @@ static int setup(void **state)
     if (!mkdtemp(f->world))
         return -1;
     f->dir = mem_printf("%s/x/y", f->world);
-    f->cache = cache_new(f->dir, &self, WHERE, true);
+    f->cache = cache_new(f->dir, &self, WHERE, DIGEST_XXH3_128, true);
     *state = f;
     return 0;
 }
@@ -52,10 +52,15 @@ static int teardown(void **state)
     return rc;
 }
 
-static void again(struct fixture *f, const struct uuid *id, const char *where, bool write)
+static void again_for(struct fixture *f, const struct uuid *id, const char *where, enum digest_algo hash, bool write)
 {
     cache_free(f->cache);
-    f->cache = cache_new(f->dir, id, where, write);
+    f->cache = cache_new(f->dir, id, where, hash, write);
+}
+
+static void again(struct fixture *f, const struct uuid *id, const char *where, bool write)
+{
+    again_for(f, id, where, DIGEST_XXH3_128, write);
 }
 
 /* ---- entries: kind, path, and after an = a number that tells versions apart; after a ! damaged ---- */
@@ -439,12 +444,31 @@ static void the_usual_place(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Of a group whose contents have another hash now it is of no use. */
+static void of_another_hash(void **state)
+{
+    struct fixture *f = *state;
+    struct manifest_totals got;
+    keep(f->cache, "da fb");
+    again_for(f, &self, WHERE, DIGEST_SHA256, false);
+    assert_false(cache_find(f->cache, &got));
+    again(f, &self, WHERE, true); /* who may not write has not thrown it away */
+    assert_true(finds(f->cache, "da fb"));
+    again_for(f, &self, WHERE, DIGEST_SHA256, true);
+    assert_false(cache_find(f->cache, &got));
+    keep(f->cache, "da fc");
+    again_for(f, &self, WHERE, DIGEST_SHA256, true);
+    assert_true(finds(f->cache, "da fc"));
+    again(f, &self, WHERE, true);
+    assert_false(cache_find(f->cache, &got));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(found_as_kept), TEST(kept_for_one_store_at_one_place), TEST(other_totals_are_not_kept),
         TEST(damage_is_noticed), TEST(what_is_no_copy_of_ours), TEST(anothers_manifest_under_the_name),
-        TEST(spoiled), TEST(a_dry_run_writes_nothing), TEST(where_nothing_can_be_kept), TEST(advanced),
+        TEST(spoiled), TEST(of_another_hash), TEST(a_dry_run_writes_nothing), TEST(where_nothing_can_be_kept), TEST(advanced),
         TEST(not_advanced_to_something_else), cmocka_unit_test(the_usual_place),
     };
     return cmocka_run_group_tests_name("cache", tests, NULL, NULL);

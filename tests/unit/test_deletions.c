@@ -914,7 +914,7 @@ static void prunes_only_what_was_seen(void **state)
     e.path_len = 1;
     e.kind = ENTRY_GONE;
     e.size = e.mode = 0;
-    e.digest = (struct digest){{0}};
+    e.digest = (struct digest){0};
     prune_as(w, &e);
     flush(w);
     assert_int_equal(w->code[0], ERR_CHANGED);

@@ -12,7 +12,7 @@
 static void known_values(void **state)
 {
     (void)state;
-    char hex[2 * DIGEST_LEN + 1];
+    char hex[DIGEST_HEX_MAX + 1];
     struct digest d = digest_of("", 0);
     /* Fixed by XXH3 itself: what manifests hold must mean the same for ever. */
     assert_string_equal(digest_hex(hex, &d), "99aa06d3014798d86001c324468d497f");
@@ -48,6 +48,73 @@ static void pieces_make_the_whole(void **state)
         }
     digest_free(s);
     digest_free(NULL);
+}
+
+/* The examples of FIPS 180-4, and what every tool says of nothing. */
+static void sha256_of_the_standard(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *hex; } known[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+    };
+    char hex[DIGEST_HEX_MAX + 1], text[1000];
+    struct digest_state *s = digest_new();
+    struct digest parsed, d;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        d = digest_whole(s, DIGEST_SHA256, known[i].text, strlen(known[i].text));
+        assert_string_equal(digest_hex(hex, &d), known[i].hex);
+        assert_int_equal(digest_parse(known[i].hex, &parsed), 2 * DIGEST_LEN_MAX);
+        assert_true(digest_same(&d, &parsed));
+    }
+    memset(text, 'a', sizeof text); /* a million of them, in pieces */
+    digest_begin(s, DIGEST_SHA256);
+    for (int i = 0; i < 1000; i++)
+        digest_add(s, text, sizeof text);
+    for (int i = 0; i < 2; i++) { /* looking does not change it */
+        d = digest_end(s);
+        assert_string_equal(digest_hex(hex, &d), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    }
+    /* The same state goes from one kind to the other and back. */
+    digest_reset(s);
+    digest_add(s, "hello\n", 6);
+    d = digest_end(s);
+    assert_string_equal(digest_hex(hex, &d), "6bba86c7e069f56d5a10b435f1c8e49c");
+    d = digest_whole(s, DIGEST_XXH3_128, "hello\n", 6);
+    assert_string_equal(digest_hex(hex, &d), "6bba86c7e069f56d5a10b435f1c8e49c");
+    digest_begin(s, DIGEST_SHA256);
+    digest_begin(s, DIGEST_SHA256); /* what was begun and given up leaves nothing */
+    digest_add(s, "ab", 2);
+    digest_add(s, NULL, 0);
+    digest_add(s, "c", 1);
+    d = digest_end(s);
+    assert_string_equal(digest_hex(hex, &d), known[1].hex);
+    digest_free(s);
+}
+
+static void two_kinds_never_agree(void **state)
+{
+    (void)state;
+    struct digest x = digest_of("abc", 3), y = x, none = {0};
+    y.algo = DIGEST_SHA256;
+    assert_false(digest_same(&x, &y));
+    assert_true(digest_cmp(&x, &y) < 0 && digest_cmp(&y, &x) > 0 && digest_cmp(&x, &x) == 0);
+    assert_int_equal(none.algo, DIGEST_XXH3_128); /* what is all zero is what it was before there were two */
+    assert_int_equal(digest_len(DIGEST_XXH3_128), 16);
+    assert_int_equal(digest_len(DIGEST_SHA256), 32);
+    assert_string_equal(digest_name(DIGEST_XXH3_128), "xxh3");
+    assert_string_equal(digest_name(DIGEST_SHA256), "sha256");
+    assert_int_equal(digest_other(DIGEST_SHA256), DIGEST_XXH3_128);
+    static const char *const bad[] = {"", "0", "x", "6bba86c7e069f56d5a10b435f1c8e49", "6bba86c7e069f56d5a10b435f1c8e49c0",
+                                      "6BBA86C7E069F56D5A10B435F1C8E49C",
+                                      "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+                                      "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(digest_parse(bad[i], &x), 0);
+    assert_int_equal(digest_parse("6bba86c7e069f56d5a10b435f1c8e49c.5", &x), 32);
+    assert_int_equal(x.algo, DIGEST_XXH3_128);
 }
 
 static void tells_apart(void **state)
@@ -170,6 +237,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_values),
         cmocka_unit_test(pieces_make_the_whole),
+        cmocka_unit_test(sha256_of_the_standard),
+        cmocka_unit_test(two_kinds_never_agree),
         cmocka_unit_test(tells_apart),
         cmocka_unit_test(entries_compare),
         cmocka_unit_test(entries_are_checked),

@@ -37,7 +37,7 @@ static struct entry dir(const char *path)
     e.mode = 0755;
     e.size = 0;
     e.mtime.sec = 0;
-    e.digest = (struct digest){{0}};
+    e.digest = (struct digest){0};
     return e;
 }
 
@@ -328,7 +328,7 @@ static struct entry gone(const char *path, uint64_t own)
     e.kind = ENTRY_GONE;
     e.mode = 0;
     e.size = 0;
-    e.digest = (struct digest){{0}};
+    e.digest = (struct digest){0};
     e.place = JOURNAL_NO_PLACE;
     return e;
 }

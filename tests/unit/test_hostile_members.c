@@ -116,6 +116,7 @@ static struct {
     unsigned timeout;
     bool through;
     bool adopt; /* whatever store is in the fake's place */
+    bool sha256; /* the group asks for it */
 } how;
 
 static void usual(void)
@@ -125,7 +126,7 @@ static void usual(void)
     how.order[2] = "fake";
     how.rsh = NULL;
     how.timeout = 20;
-    how.through = how.adopt = false;
+    how.through = how.adopt = how.sha256 = false;
 }
 
 static struct {
@@ -161,6 +162,16 @@ static void build_group(struct groups *g)
     }
 }
 
+static struct policy *make_policy(struct groups *g)
+{
+    static const char text[] = "[default]\nhash: sha256\n";
+    struct policy *p = policy_new();
+    struct err e;
+    if (policy_parse(p, "policy", text, sizeof text - 1, &e) < 0 || policy_apply(p, g, POLICY_CONF, &e) < 0)
+        fail_msg("%s", e.msg);
+    return p;
+}
+
 /* With the words of the text report taken in: heard.said. */
 static enum sos_status run_world(void)
 {
@@ -182,7 +193,10 @@ static enum sos_status run_world(void)
     options.adopts = how.adopt;
     options.no_cache = true;
     struct sos_callbacks callbacks = {.ctx = &reporter, .trouble = on_trouble, .summary = on_summary};
-    struct run r = {.group = &g.group[0], .body = how.rsh ? NULL : body, .options = &options, .callbacks = &callbacks};
+    struct policy *policy = how.sha256 ? make_policy(&g) : NULL;
+    struct group_policy *bound = policy ? policy_bind(policy, &g.group[0]) : NULL;
+    struct run r = {.group = &g.group[0], .body = how.rsh ? NULL : body, .options = &options, .callbacks = &callbacks,
+                    .policy = bound};
     heard.named_fake = false;
     heard.said.len = 0;
     dup2(told, STDERR_FILENO);
@@ -191,6 +205,8 @@ static enum sos_status run_world(void)
     dup2(saved, STDERR_FILENO);
     close(saved);
     reporter_free(&reporter);
+    group_policy_free(bound);
+    policy_free(policy);
     groups_free(&g);
     assert_int_equal(fstat(told, &st), 0);
     buf_room(&heard.said, (size_t)st.st_size + 1);
@@ -798,6 +814,46 @@ static struct entry claimed(const char *path, const char *content, uint64_t coun
     return e;
 }
 
+/* ---- digests of a kind that nobody asked for ---- */
+
+/* Of the same version as a's, so that it might pass for a copy of that, or with flags by which it is no copy of anything. */
+static int digests_of_another_kind(int fd, const struct run *r, unsigned flags)
+{
+    struct digest_state *s = digest_new();
+    struct entry e = claimed("from-a", "alpha", 1);
+    e.digest = digest_whole(s, digest_other(run_hash(r)), "alpha", 5);
+    e.flags = flags;
+    digest_free(s);
+    struct fake f = fake_with(fd, &e, 1);
+    return fake_end(&f);
+}
+static int other_kind(int fd, void *p) { return digests_of_another_kind(fd, ((struct peer *)p)->run, 0); }
+static int other_kind_damaged(int fd, void *p) { return digests_of_another_kind(fd, ((struct peer *)p)->run, ENTRY_DAMAGED); }
+static int too_old_for_sha256(int fd, void *p) { (void)p; greets(fd, 1, 1, WIRE_PAYLOAD_MAX); return listens(fd); }
+
+static void digests_that_nobody_asked_for(void **state)
+{
+    (void)state;
+    for (int sha256 = 0; sha256 < 2; sha256++) {
+        usual();
+        how.sha256 = sha256;
+        fill_world();
+        the_fake = other_kind;
+        others_in_step(SOS_PARTIAL);
+        assert_true(said("digest of another kind"));
+        fill_world();
+        how.timeout = 2;
+        the_fake = other_kind_damaged; /* is let pass, but then it does nothing */
+        others_in_step(SOS_PARTIAL);
+        assert_false(said("digest of another kind"));
+    }
+    fill_world();
+    the_fake = too_old_for_sha256;
+    others_in_step(SOS_PARTIAL);
+    assert_true(said("too old for `hash: sha256`"));
+    usual();
+}
+
 /* It has all that the others have, and newer: nobody may give up anything for that. */
 static struct fake fake_with_all(int fd)
 {
@@ -1212,7 +1268,7 @@ static bool signer_of_a_partial(struct relay *r, bool up, struct frame *f)
     buf_u8(&b, 1);
     buf_u32(&b, 24);
     buf_u64(&b, 100000);
-    buf_put(&b, d.b, sizeof d.b);
+    buf_put(&b, d.b, DIGEST_LEN);
     buf_put(&b, "\4\0\0\0\0", 5);
     bool on = replace_signature(r, up, f, b.data, b.len);
     buf_free(&b);
@@ -1386,7 +1442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hostile_manifests), TEST(endless_lists), TEST(nonsense_in_every_state), TEST(well_formed_lies),
         TEST(claims_of_everything), TEST(a_store_in_anothers_place), TEST(floods_of_words), TEST(floods_of_standard_error),
-        TEST(tampered_streams),
+        TEST(tampered_streams), TEST(digests_that_nobody_asked_for),
     };
     usual();
     cmocka_set_test_filter(getenv("ONLY"));

@@ -358,7 +358,7 @@ static void put_partial(struct buf *b, uint64_t n, bool right)
     struct buf body = {0};
     struct digest d = digest_of(old, right ? (size_t)n : 3);
     buf_u64(&body, n);
-    buf_put(&body, d.b, sizeof d.b);
+    buf_put(&body, d.b, DIGEST_LEN);
     put_record(b, PARTIAL, body.data, body.len);
     buf_free(&body);
 }
@@ -790,7 +790,7 @@ static void send_kind(struct session *s, uint8_t type, uint16_t channel, const c
     if (kind == ENTRY_DIR) {
         e.size = 0;
         e.mtime = (struct stamp){0, 0};
-        e.digest = (struct digest){{0}};
+        e.digest = (struct digest){0};
     }
     if (type == MSG_SEND_DELTA)
         message_put_send_delta(&s->out, channel, 9, &e);
@@ -1209,7 +1209,7 @@ static void keep_of_what_is_not_there(void **state)
     for (int right = 0; right < 2; right++) {
         struct session *s = begin();
         struct entry e = an_entry("old", large, sizeof large);
-        char hex[2 * DIGEST_LEN + 1];
+        char hex[DIGEST_HEX_MAX + 1];
         assert_int_equal(stop(s), 0);
         digest_hex(hex, &e.digest);
         char *name = mem_printf("store/.sos-sync/partial/%s.%zu", hex, sizeof large);

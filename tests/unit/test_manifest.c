@@ -401,7 +401,7 @@ static void equal_lists_equal_digests(void **state)
     assert_memory_equal(&a, &b, sizeof a);
     assert_false(digest_same(&a.shared, &c.shared));
     /* The rule that cuts blocks and the coding are part of the format: this value never changes. */
-    char hex[2 * DIGEST_LEN + 1];
+    char hex[DIGEST_HEX_MAX + 1];
     assert_string_equal(digest_hex(hex, &a.shared), "e047547406de823f849c634e17d31338");
     assert_true(lseek(fb, 0, SEEK_END) != lseek(fa, 0, SEEK_END));
     close(fa);
@@ -514,7 +514,7 @@ static void tombstones(void **state)
             continue;
         e[i].mode = 0;
         e[i].size = 0;
-        e[i].digest = (struct digest){{0}};
+        e[i].digest = (struct digest){0};
         e[i].mtime = (struct stamp){i % 2 ? -5 : 1700000000, 0};
         e[i].flags = i % 2 ? ENTRY_HIDDEN : 0;
         e[i].place = (struct entry_place){0};
@@ -541,6 +541,111 @@ static void tombstones(void **state)
     manifest_reader_free(r);
     close(fd);
     golden("tombstones", e, GRAVES);
+}
+
+/* ---- digests of two kinds ---- */
+
+static struct entry sha_of(struct entry e)
+{
+    struct digest_state *s = digest_new();
+    e.digest = digest_whole(s, DIGEST_SHA256, e.path, e.path_len);
+    digest_free(s);
+    return e;
+}
+
+/* Which kind a digest has is said where it changes, in each block anew, and by each entry that stands alone. */
+static void hashes(void **state)
+{
+    (void)state;
+    static const struct { const char *path; enum entry_kind kind; bool sha; } t[] = {
+        {"a", ENTRY_FILE, true}, {"b", ENTRY_DIR, false}, {"b/c", ENTRY_LINK, true}, {"d", ENTRY_FILE, false},
+        {"e", ENTRY_GONE, false}, {"f", ENTRY_FILE, false}, {"g", ENTRY_FILE, true},
+    };
+    enum { ALL = sizeof t / sizeof t[0] };
+    static struct entry e[ALL], alone;
+    static char path[PATH_LEN_MAX + 1];
+    struct err err;
+    for (size_t i = 0; i < ALL; i++) {
+        e[i] = entry_of(t[i].path, t[i].kind);
+        if (t[i].kind == ENTRY_GONE)
+            e[i] = (struct entry){.path = t[i].path, .path_len = 1, .mtime = {.sec = 1700000000}, .version = e[0].version,
+                                  .origin = e[0].origin, .first_seen = 1600000000};
+        if (t[i].sha)
+            e[i] = sha_of(e[i]);
+        struct buf b = {0};
+        manifest_put_entry(&b, &e[i]);
+        struct rd in = rd_of(b.data, b.len);
+        memset(&alone, 0xee, sizeof alone);
+        assert_int_equal(manifest_get_entry(&in, path, &alone, &err), 0);
+        assert_true(rd_done(&in));
+        same_entry(&alone, &e[i], false);
+        for (size_t cut = 0; cut < b.len; cut++) {
+            in = rd_of(b.data, cut);
+            assert_int_equal(manifest_get_entry(&in, path, &alone, &err), ERR_FORMAT);
+        }
+        buf_free(&b);
+    }
+    golden("hashes", e, ALL);
+}
+
+static void a_head_of_each_kind(void **state)
+{
+    (void)state;
+    static struct entry e;
+    struct manifest_head h, want = head;
+    const struct entry *got;
+    struct err err;
+    e = sha_of(entry_of("a", ENTRY_FILE));
+    want.algo = DIGEST_SHA256;
+    int fd = memory_file("", 0);
+    struct manifest_writer *w = manifest_writer_new(fd, &want);
+    assert_int_equal(manifest_writer_put(w, &e, &err), 0);
+    assert_int_equal(manifest_writer_end(w, NULL, &err), 0);
+    manifest_writer_free(w);
+    struct manifest_reader *r = manifest_reader_new(fd, &h, &err);
+    assert_int_equal(h.algo, DIGEST_SHA256);
+    assert_int_equal(manifest_reader_next(r, &got, &err), 1);
+    same_entry(got, &e, true);
+    assert_int_equal(manifest_reader_next(r, &got, &err), 0);
+    manifest_reader_free(r);
+    close(fd);
+}
+
+/* A reader that jumps into a block needs to know nothing of the kinds before it. */
+static void hashes_over_many_blocks(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    static struct entry e;
+    struct manifest_head h;
+    struct err err;
+    const struct entry *got;
+    uint64_t last = 0;
+    char path[20];
+    int fd = memory_file("", 0), n = 0, rc;
+    struct manifest_writer *w = manifest_writer_new(fd, &head);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(path, sizeof path, "f%06d", i);
+        e = entry_of(path, ENTRY_FILE);
+        if (i % 7)
+            e = sha_of(e);
+        assert_int_equal(manifest_writer_put(w, &e, &err), 0);
+    }
+    assert_int_equal(manifest_writer_end(w, NULL, &err), 0);
+    manifest_writer_free(w);
+    struct manifest_reader *r = manifest_reader_new(fd, &h, &err);
+    while ((rc = manifest_reader_next(r, &got, &err)) > 0) {
+        assert_int_equal(got->digest.algo, n++ % 7 ? DIGEST_SHA256 : DIGEST_XXH3_128);
+        last = manifest_reader_block(r);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(n == MANY && last > 60);
+    assert_int_equal(manifest_reader_seek(r, last, &err), 0);
+    while ((rc = manifest_reader_next(r, &got, &err)) > 0)
+        assert_int_equal(got->digest.algo, atoi(got->path + 1) % 7 ? DIGEST_SHA256 : DIGEST_XXH3_128);
+    assert_int_equal(rc, 0);
+    manifest_reader_free(r);
+    close(fd);
 }
 
 /* ---- holders ---- */
@@ -797,7 +902,7 @@ static void unknown_versions_and_digests(void **state)
     static const struct { size_t at; uint64_t v; size_t len; int rc; const char *says; } worlds[] = {
         {8, 0, 2, ERR_UNSUPPORTED, "version 0"}, {8, 2, 2, ERR_UNSUPPORTED, "version 2"},
         {8, 65535, 2, ERR_UNSUPPORTED, "version 65535"}, {10, 0, 1, ERR_UNSUPPORTED, "algorithm 0"},
-        {10, 2, 1, ERR_UNSUPPORTED, "algorithm 2"}, {11, 1, 1, ERR_FORMAT, "malformed"},
+        {10, 3, 1, ERR_UNSUPPORTED, "algorithm 3"}, {11, 1, 1, ERR_FORMAT, "malformed"},
         {12, 59, 4, ERR_FORMAT, "malformed"}, {12, UINT32_MAX, 4, ERR_FORMAT, "malformed"},
         {40, (uint64_t)1 << 60, 8, ERR_FORMAT, "malformed"}, {48, 1000000000, 4, ERR_FORMAT, "malformed"},
         {0, 0, 8, ERR_FORMAT, "not a manifest"}, {8, 1, 2, 0, NULL},
@@ -1039,6 +1144,9 @@ int main(void)
         cmocka_unit_test(writer_aborts_on_disorder),
         cmocka_unit_test(golden_files),
         cmocka_unit_test(damaged_files),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(a_head_of_each_kind),
+        cmocka_unit_test(hashes_over_many_blocks),
         cmocka_unit_test(unknown_versions_and_digests),
         cmocka_unit_test(lying_files),
         cmocka_unit_test(raw_holds_to_the_digest),

@@ -92,6 +92,42 @@ static int decode(struct buf *b, struct err *err)
     return rc < 0 ? rc : n;
 }
 
+enum { OTHER = 1024 };
+
+/* One byte that is in the place of a digest's kind more or less. */
+static void kinds_of_digests(void **state)
+{
+    (void)state;
+    struct err err;
+    for (unsigned kind = 0; kind < 4; kind++)
+        for (int full = 0; full < 2; full++) { /* with the bytes of SHA-256, or with those of XXH3 */
+            struct buf b = {0};
+            static const uint8_t rest[DIGEST_LEN_MAX - DIGEST_LEN] = {2};
+            buf_varint(&b, 1);
+            raw_front(&b, kind | OTHER, 0, "a");
+            buf_varint(&b, kind == ENTRY_LINK ? 0777 : kind == ENTRY_GONE ? 0 : 0755);
+            if (kind == ENTRY_GONE)
+                buf_svarint(&b, 1700000000);
+            else if (kind != ENTRY_DIR)
+                raw_content(&b, 10, 1, 1);
+            if (full && (kind == ENTRY_FILE || kind == ENTRY_LINK))
+                buf_put(&b, rest, sizeof rest);
+            raw_tail(&b);
+            assert_int_equal(decode(&b, &err), full && (kind == ENTRY_FILE || kind == ENTRY_LINK) ? 1 : ERR_FORMAT);
+        }
+    struct buf b = {0}; /* and back: the second has the kind of the first unless it says so */
+    static const uint8_t rest[DIGEST_LEN_MAX - DIGEST_LEN] = {2};
+    buf_varint(&b, 2);
+    raw_front(&b, ENTRY_FILE | OTHER, 0, "a");
+    buf_varint(&b, 0755);
+    raw_content(&b, 10, 1, 1);
+    buf_put(&b, rest, sizeof rest);
+    raw_tail(&b);
+    raw_front(&b, ENTRY_FILE | SAME | OTHER, 0, "b");
+    raw_content(&b, 10, 1, 1);
+    assert_int_equal(decode(&b, &err), 2);
+}
+
 static unsigned world_mode(char kind, unsigned turn)
 {
     return kind == 'g' ? 0 : kind == 'l' ? 0777u : turn % 2 ? 0700u : 0755u;
@@ -660,6 +696,7 @@ int main(void)
         cmocka_unit_test(hostile_counts),
         cmocka_unit_test(hostile_places),
         cmocka_unit_test(hostile_times),
+        cmocka_unit_test(kinds_of_digests),
         cmocka_unit_test(blocks_stand_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,7 +243,7 @@ static struct entry wanted(const char *path)
 
 static const char *name_of(const struct heard *h, const struct entry *e)
 {
-    char hex[2 * DIGEST_LEN + 1], name[100];
+    char hex[DIGEST_HEX_MAX + 1], name[100];
     snprintf(name, sizeof name, ".sos-sync/partial/%s.%" PRIu64, digest_hex(hex, &e->digest), e->size);
     return in(h, name);
 }
@@ -753,6 +753,12 @@ static void names(void **state)
     assert_true(partial_parse("000102030405060708090a0b0c0d0eff.4194304", &d, &size));
     assert_int_equal(size, 4194304);
     assert_int_equal(d.b[15], 0xff);
+    assert_int_equal(d.algo, DIGEST_XXH3_128);
+    assert_true(partial_parse("000102030405060708090a0b0c0d0eff000102030405060708090a0b0c0d0efe.4194304", &d, &size));
+    assert_int_equal(d.b[31], 0xfe);
+    assert_int_equal(d.algo, DIGEST_SHA256);
+    assert_false(partial_parse("000102030405060708090a0b0c0d0eff000102030405060708090a0b0c0d0e.4194304", &d, &size));
+    assert_false(partial_parse("000102030405060708090a0b0c0d0eff000102030405060708090a0b0c0d0efe00.1", &d, &size));
     assert_true(partial_parse("000102030405060708090a0b0c0d0eff.9223372036854775807", &d, &size));
     static const char *const bad[] = {"", ".", "..", "00", "000102030405060708090a0b0c0d0eff",
                                       "000102030405060708090a0b0c0d0eff.", "000102030405060708090a0b0c0d0eff.0",

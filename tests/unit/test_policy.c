@@ -355,15 +355,6 @@ static void given_members_have_a_policy_too(void **state)
     release(&w);
 }
 
-static void what_is_not_built_is_refused(void **state)
-{
-    struct world w;
-    (void)state;
-    assert_int_equal(load(&w, CONF, POLICY_CONF, "[default]\nexclude: x\nconflict: newest\nmounts: stop\n[node " N1 "]\nname: n\n"), 0);
-    assert_int_equal(policy_built(w.p, &w.e), 0);
-    release(&w);
-}
-
 /* A million objects in directories of a hundred, and two hundred sections with patterns of every kind. */
 static void a_million_objects_take_no_time(void **state)
 {
@@ -408,7 +399,6 @@ int main(void)
         cmocka_unit_test(settings_of_a_group),
         cmocka_unit_test(stores_and_sources),
         cmocka_unit_test(given_members_have_a_policy_too),
-        cmocka_unit_test(what_is_not_built_is_refused),
         cmocka_unit_test(a_million_objects_take_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -849,7 +849,7 @@ static void adopts(void **state)
     make_file(w.src, "bad", "will rot", 0640, OLD);
     open_store(&t, w.src, NULL);
     assert_true(entry_at(&t, "d/b", &e));
-    struct digest d[2] = {e.digest, {{1, 2, 3}}};
+    struct digest d[2] = {e.digest, {.b = {1, 2, 3}}};
     uint8_t have[2];
     assert_int_equal(t.s->ops->have(t.s, d, 2, have, &err), 0);
     assert_int_equal(have[0], STORE_HAVE);

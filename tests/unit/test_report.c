@@ -346,13 +346,14 @@ static json_t *object_line(struct fixture *f, const struct entry *e)
 static void json_object_lines(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"event", "path", "kind", "mode", "size", "mtime", "digest", "version",
+    static const char *const keys[] = {"event", "path", "kind", "mode", "size", "mtime", "digest", "hash", "version",
                                        "origin", "first_seen", "flags"};
     struct fixture *f = made(true);
     struct entry e = sample("a/b");
     json_t *line = object_line(f, &e);
-    has_keys(line, keys, 10);
+    has_keys(line, keys, 11);
     assert_string_equal(text_at(line, "event"), "object");
+    assert_string_equal(text_at(line, "hash"), "xxh3");
     assert_string_equal(text_at(line, "kind"), "file");
     assert_string_equal(text_at(line, "mode"), "0640");
     assert_string_equal(text_at(line, "mtime"), "981173106.000000007");
@@ -364,8 +365,11 @@ static void json_object_lines(void **state)
     json_decref(line);
 
     e.flags = ENTRY_DAMAGED | ENTRY_UNKNOWN;
+    e.digest.algo = DIGEST_SHA256;
     line = object_line(f, &e);
-    has_keys(line, keys, 11);
+    has_keys(line, keys, 12);
+    assert_string_equal(text_at(line, "hash"), "sha256");
+    assert_int_equal(strlen(text_at(line, "digest")), 64);
     assert_string_equal(json_string_value(json_array_get(json_object_get(line, "flags"), 0)), "damaged");
     assert_string_equal(json_string_value(json_array_get(json_object_get(line, "flags"), 1)), "unknown");
     json_decref(line);
@@ -375,6 +379,7 @@ static void json_object_lines(void **state)
     line = object_line(f, &e);
     assert_true(json_is_null(json_object_get(line, "mtime")));
     assert_true(json_is_null(json_object_get(line, "digest")));
+    assert_true(json_is_null(json_object_get(line, "hash")));
     json_decref(line);
     gone(f);
 }

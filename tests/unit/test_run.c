@@ -684,7 +684,7 @@ static void seed_cache(void)
 {
     static const struct manifest_head head = {.algo = DIGEST_XXH3_128};
     char *dir = mem_printf("%s/cache", world), *where = mem_printf("%s/fake", world);
-    struct cache *c = cache_new(dir, &fake_id, where, true);
+    struct cache *c = cache_new(dir, &fake_id, where, DIGEST_XXH3_128, true);
     struct manifest_writer *w = manifest_writer_new(-1, &head);
     struct manifest_totals t;
     struct err e;

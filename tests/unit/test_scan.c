@@ -32,6 +32,7 @@ struct world {
 
     int64_t ahead; /* seconds that the scan's clock is ahead: so nothing is racy */
     bool checksum;
+    enum digest_algo hash;
     unsigned threads;
     struct filter *filter;
     uint64_t skip_dev, skip_ino;
@@ -151,6 +152,7 @@ static int try_scan(struct world *w)
                              .self = self,
                              .now = clock_now(),
                              .checksum = w->checksum,
+                             .hash = w->hash,
                              .part = w->part,
                              .parts = w->parts,
                              .rate = w->rate,
@@ -164,7 +166,7 @@ static int try_scan(struct world *w)
     args.history = history_new(w->manifest, w->journal, &self, &w->e);
     assert_non_null(args.history);
     int fd = memfd_create("manifest", MFD_CLOEXEC);
-    struct manifest_head head = {DIGEST_XXH3_128, self, 0, args.now};
+    struct manifest_head head = {w->hash, self, 0, args.now};
     struct manifest_writer *m = manifest_writer_new(fd, &head);
     forget(w);
     w->report = (struct store_scan){0};
@@ -229,7 +231,7 @@ static uint64_t own(struct world *w, const char *path)
 static void rerecord(struct world *w)
 {
     int fd = memfd_create("manifest", MFD_CLOEXEC);
-    struct manifest_head head = {DIGEST_XXH3_128, self, w->floor, clock_now()};
+    struct manifest_head head = {w->hash, self, w->floor, clock_now()};
     struct manifest_writer *m = manifest_writer_new(fd, &head);
     for (size_t i = 0; i < w->n; i++)
         assert_int_equal(manifest_writer_put(m, &w->list[i], &w->e), 0);
@@ -489,6 +491,145 @@ static void test_damage(void **state)
     scan(w);
     assert_int_equal(get(w, "f")->flags, 0);
     assert_int_equal(own(w, "f"), 2);
+}
+
+/* ---- another hash ---- */
+
+static bool has_sha256(const struct entry *e, const char *text)
+{
+    struct digest_state *s = digest_new();
+    struct digest d = digest_whole(s, DIGEST_SHA256, text, strlen(text));
+    digest_free(s);
+    return digest_same(&e->digest, &d);
+}
+
+/* Large enough to be read in pieces. */
+static void put_noise(struct world *w, const char *path)
+{
+    char *text = mem_alloc(1000001);
+    for (int i = 0; i < 1000000; i++)
+        text[i] = (char)('a' + i * i % 23);
+    text[1000000] = 0;
+    put_file(w, path, text);
+    free(text);
+}
+
+/* Everything is read again, and nothing is a change: the record stays. */
+static void test_rehash(void **state)
+{
+    struct world *w = *state;
+    put_dir(w, "d");
+    put_file(w, "d/f", "one");
+    put_file(w, "nil", "");
+    put_noise(w, "noise");
+    assert_int_equal(symlinkat("one", w->fd, "link"), 0);
+    scan(w);
+    version_set(&get(w, "d/f")->version, &other, 7);
+    holders_add(&get(w, "d/f")->holders, &other);
+    get(w, "link")->origin = other;
+    get(w, "noise")->first_seen = 77;
+    rerecord(w);
+    scan_quiet(w);
+    for (int turn = 0; turn < 2; turn++) {
+        struct digest noise = get(w, "noise")->digest;
+        w->hash = turn == 0 ? DIGEST_SHA256 : DIGEST_XXH3_128;
+        w->verified = 500 + turn;
+        scan(w);
+        assert_int_equal(w->problems, 0);
+        assert_int_equal(w->report.hashed, 3);
+        assert_true(w->report.changed);
+        assert_int_equal(own(w, "d/f"), 1);
+        assert_int_equal(version_count(&get(w, "d/f")->version, &other), 7);
+        assert_int_equal(get(w, "d/f")->holders.n, 1);
+        assert_true(uuid_same(&get(w, "link")->origin, &other));
+        assert_int_equal(get(w, "noise")->first_seen, 77);
+        assert_int_equal(get(w, "noise")->place.verified, 500 + turn);
+        assert_false(digest_same(&get(w, "noise")->digest, &noise));
+        bool (*has)(const struct entry *, const char *) = turn == 0 ? has_sha256 : has_digest;
+        assert_true(has(get(w, "d/f"), "one") && has(get(w, "nil"), "") && has(get(w, "link"), "one"));
+        scan_quiet(w);
+    }
+}
+
+/* What was recorded by the other hash is held against that: damage, edits, and what could not be looked at. */
+static void test_rehash_of_what_is_not_whole(void **state)
+{
+    struct world *w = *state;
+    put_file(w, "bad", "good");
+    put_file(w, "edited", "old");
+    put_file(w, "hidden", "hide");
+    assert_int_equal(symlinkat("good", w->fd, "link"), 0);
+    scan(w);
+    struct digest evil = digest_of("evil", 4), good = digest_of("good", 4);
+    get(w, "bad")->digest = get(w, "link")->digest = evil;
+    rerecord(w);
+    put_file(w, "edited", "new one");
+    w->filter = filter_new();
+    filter_add(w->filter, false, "hidden", NULL);
+    w->hash = DIGEST_SHA256;
+    for (int i = 0; i < 2; i++) {
+        scan(w);
+        assert_int_equal(get(w, "bad")->flags, ENTRY_DAMAGED);
+        assert_int_equal(get(w, "link")->flags, ENTRY_DAMAGED);
+        assert_true(digest_same(&get(w, "bad")->digest, &evil)); /* as it was recorded: what it should be by the new one nobody knows */
+        assert_int_equal(get(w, "hidden")->flags, ENTRY_HIDDEN);
+        assert_true(has_digest(get(w, "hidden"), "hide"));
+        assert_true(has_sha256(get(w, "edited"), "new one"));
+        assert_int_equal(own(w, "edited"), 2);
+        assert_int_equal(w->damages, 2);
+    }
+    get(w, "bad")->digest = get(w, "link")->digest = good; /* somebody has put it right */
+    rerecord(w);
+    filter_free(w->filter);
+    w->filter = NULL;
+    scan(w);
+    assert_int_equal(get(w, "bad")->flags | get(w, "link")->flags | get(w, "hidden")->flags, 0);
+    assert_true(has_sha256(get(w, "bad"), "good") && has_sha256(get(w, "link"), "good") && has_sha256(get(w, "hidden"), "hide"));
+    assert_int_equal(own(w, "bad") * own(w, "link") * own(w, "hidden"), 1);
+    scan_quiet(w);
+}
+
+/* A run that was killed after it had put a new version leaves that in its journal. */
+static void test_rehash_of_intents(void **state)
+{
+    struct world *w = *state;
+    put_file(w, "f", "old");
+    scan(w);
+    put_file(w, "f", "new");
+    struct stat st;
+    assert_int_equal(fstatat(w->fd, "f", &st, 0), 0);
+    static struct entry put;
+    entry_copy(&put, get(w, "f"));
+    put.digest = digest_of("new", 3);
+    put.mtime = (struct stamp){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
+    put.place = (struct entry_place){.dev = st.st_dev, .ino = st.st_ino,
+                                     .ctime = {st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec}};
+    version_set(&put.version, &other, 3);
+    intend(w, &put, true);
+    w->hash = DIGEST_SHA256;
+    scan(w);
+    assert_true(has_sha256(get(w, "f"), "new"));
+    assert_int_equal(own(w, "f"), 1);
+    assert_int_equal(version_count(&get(w, "f")->version, &other), 3);
+    no_journal(w);
+}
+
+/* What has moved is known by its place, but not with a digest of the wrong kind. */
+static void test_rehash_of_what_moved(void **state)
+{
+    struct world *w = *state;
+    put_dir(w, "old");
+    put_file(w, "old/1", "one");
+    scan(w);
+    assert_int_equal(renameat(w->fd, "old", w->fd, "new"), 0);
+    w->hash = DIGEST_SHA256;
+    scan(w);
+    assert_int_equal(w->report.hashed, 1);
+    assert_true(has_sha256(get(w, "new/1"), "one"));
+    assert_int_equal(renameat(w->fd, "new", w->fd, "newer"), 0);
+    scan(w);
+    assert_int_equal(w->report.hashed, 0);
+    assert_true(has_sha256(get(w, "newer/1"), "one"));
 }
 
 /* ---- verification ---- */
@@ -1301,6 +1442,10 @@ int main(void)
         T(test_count_at_its_end),
         T(test_racy),
         T(test_damage),
+        T(test_rehash),
+        T(test_rehash_of_what_is_not_whole),
+        T(test_rehash_of_intents),
+        T(test_rehash_of_what_moved),
         T(test_verified),
         T(test_scrub_parts),
         T(test_scrub_finds_damage),

@@ -283,7 +283,7 @@ static void check_round_trip(void **state)
         if (i == 3 || i == 4) {
             want.size = 0;
             want.mtime = (struct stamp){0};
-            want.digest = (struct digest){{0}};
+            want.digest = (struct digest){0};
         }
         message_put_check(&l.out, i != 0, &want);
         struct frame f = carry(&l);
@@ -354,6 +354,39 @@ static void had_bits(void **state)
         f = (struct frame){MSG_HAD, 0, rd_of(bad[i], bad[i][0] == 4 ? 2 : 3)};
         assert_int_equal(message_get_had(&f, got, &n, &e), ERR_PROTO);
     }
+}
+
+/* Contents are asked for by digests of one kind or the other: it shows in their length. */
+static void have_of_both_kinds(void **state)
+{
+    (void)state;
+    struct digest_state *s = digest_new();
+    static struct digest got[MSG_HAVE_MAX];
+    struct err e;
+    size_t n;
+    for (int sha = 0; sha < 2; sha++) {
+        struct digest d[3];
+        struct line l;
+        for (size_t i = 0; i < 3; i++)
+            d[i] = digest_whole(s, sha ? DIGEST_SHA256 : DIGEST_XXH3_128, "abc", i);
+        open_line(&l);
+        message_put_have(&l.out, d, 3);
+        memset(got, 0xee, sizeof got);
+        struct frame f = carry(&l);
+        assert_int_equal(rd_left(&f.body), 1 + 3 * (sha ? 32 : 16));
+        assert_int_equal(message_get_have(&f, got, &n, &e), 0);
+        assert_int_equal(n, 3);
+        for (size_t i = 0; i < 3; i++)
+            assert_true(digest_same(&got[i], &d[i]));
+        close_line(&l);
+    }
+    static const uint8_t bytes[1 + 64] = {2};
+    static const size_t cut[] = {1, 17, 32, 34, 48, 64};
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) { /* neither two of the one nor two of the other */
+        struct frame f = {MSG_HAVE, 0, rd_of(bytes, cut[i])};
+        assert_int_equal(message_get_have(&f, got, &n, &e), ERR_PROTO);
+    }
+    digest_free(s);
 }
 
 static void scanned_round_trip(void **state)
@@ -484,7 +517,7 @@ int main(void)
         cmocka_unit_test(check_round_trip),
         cmocka_unit_test(cut_short),              cmocka_unit_test(had_bits),
         cmocka_unit_test(open_round_trip),
-        cmocka_unit_test(scanned_round_trip),
+        cmocka_unit_test(scanned_round_trip),     cmocka_unit_test(have_of_both_kinds),
         cmocka_unit_test(listing_round_trip),     cmocka_unit_test(listing_refused),
     };
     return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
