@@ -116,12 +116,12 @@ static uint64_t with_room(const struct place_world *w, uint64_t set, uint64_t si
     return out;
 }
 
-/* A blocked member does not get back what it lost: then its original is none any more. */
-static unsigned find_origin(const struct place_object *o)
+/* A blocked member does not get back what it lost: then its original is none any more. While it is away nobody knows. */
+static unsigned find_origin(const struct place_world *w, const struct place_object *o)
 {
-    uint64_t free_of_it = o->holders & ~o->policy->blocked;
-    bool gone = o->origin != PLACE_NOBODY && o->policy->blocked & ~o->holders & bit(o->origin);
-    if (o->origin != PLACE_NOBODY && !gone)
+    uint64_t free_of_it = o->holders & ~o->policy->blocked, expected = w->away & ~w->gone;
+    bool lost = o->origin != PLACE_NOBODY && o->policy->blocked & ~o->holders & ~expected & bit(o->origin);
+    if (o->origin != PLACE_NOBODY && !lost)
         return o->origin;
     return free_of_it ? (unsigned)__builtin_ctzll(free_of_it) : o->holders ? (unsigned)__builtin_ctzll(o->holders) : PLACE_NOBODY;
 }
@@ -171,7 +171,7 @@ void place_object(const struct place_world *w, const struct place_object *o, str
     struct ranks k = {.w = w, .o = o};
     memset(r, 0, offsetof(struct place_result, order));
     memset(&r->drops, 0, sizeof *r - offsetof(struct place_result, drops));
-    r->origin = find_origin(o);
+    r->origin = find_origin(w, o);
     uint64_t origin = r->origin == PLACE_NOBODY ? 0 : bit(r->origin);
     uint64_t may = everybody(w->members) & ~o->policy->blocked & ~origin;
     uint64_t can = with_room(w, (may | origin) & ~w->away & ~o->holders, o->size);

@@ -250,6 +250,9 @@ bool copies_firm(const struct copies_world *w, unsigned group, unsigned path)
 {
     const struct copies_path *k = &w->path[group][path];
     unsigned here = copies_holders(w->look, copies_group(w, group), path);
+    for (unsigned m = 0; m < w->members; m++)
+        if (k->origins >> m & 1 && w->away[m] && !copies_near(w, group))
+            return false; /* another one may have to take its place */
     return count(k->origins) == 1 ? !(here & ~k->settled) && here & k->origins : count(here) < 2;
 }
 

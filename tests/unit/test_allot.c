@@ -285,6 +285,9 @@ static void some_are_away(void **state)
         {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=away d=away e=strange", "ab => a record a -b once a"},
         {"replicas: 1\nblocked: b", " a=x(ab) b=x(ab) c=believed d=believed", "ab => ae +e record a -b once ae"},
         {"replicas: 0\nblocked: b", " a=x(ab) b=x(ab) c=believed d=believed e=believed", "ab => a record a -b once a"},
+        /* a blocked original that is away is no lost one, though it may be an old version; it is stood in for */
+        {"replicas: 0\nblocked: a", " a=believed b=y c=x(abc)", "bc => b record b -c once b"},
+        {"replicas: 0\nblocked: a", " a=away b=y c=x(abc)", "bc => b record b -c once b origin b"},
         /* believed, but nobody says that it has it */
         {"replicas: 1", " a=x b=believed", "a => ac +c record a"},
         {"replicas: 1", " a=x(a) b=believed", "a => ac +c record a"},
