@@ -41,11 +41,14 @@ go() { exits "$1" --config conf --policy policy --json --group g "${@:2}"; }
 
 # policy TEXT: as in the tables.
 policy() {
-    local line
+    local line words
     printf '[group g]\n' >policy
     while IFS= read -r -d ';' line; do
         case $line in
-        '$ '*) exits 0 policy --config conf --policy policy --group g ${line#??} ;;
+        '$ '*)
+            read -ra words <<<"${line#??}"
+            exits 0 policy --config conf --policy policy --group g "${words[@]}"
+            ;;
         *) printf '%s\n' "$line" >>policy ;;
         esac
     done <<<"$(sed -e 's/ *; */;/g' -e "s|@|$PWD|g; s|TODAY|$(date -u +%F)|g; s|TOMORROW|$(date -u -d '2 days' +%F)|g" <<<"$1");"
@@ -54,18 +57,18 @@ policy() {
 
 # What BEFORE says.
 begin() {
-    local who=${1%%[-*~^%]*} then m old=
-    then=${1#"$who"}
+    local who=${1%%[-*~^%]*} since m old=
+    since=${1#"$who"}
     if [[ $who == +* ]]; then
         for ((m = 1; m < ${#who}; m++)); do put "${who:m:1}" dir/one.x "the object" 2001-01-01; done
     else
         put "${who:0:1}" dir/one.x "the object" 2001-01-01
-        policy "replicas: $((${#who} - 1)); preferred: $(sed 's/./& /g' <<<"${who:1}")"
+        policy "replicas: $((${#who} - 1)); preferred: $(fold -w 1 <<<"${who:1}" | xargs)"
         go 0
     fi
-    while [ -n "$then" ]; do
-        m=${then:1:1}
-        case $then in
+    while [ -n "$since" ]; do
+        m=${since:1:1}
+        case $since in
         -*) rm "$m/dir/one.x" ;;
         '*'*) put "$m" dir/one.x "edited by $m" 2002-02-02 ;;
         '~'*) mv "$m" "$m.away" ;;
@@ -75,14 +78,14 @@ begin() {
             ;;
         %*) { echo '[g]' && sed -n '/^[a-e]:/p' conf | tac && sed -n '/^\[h/,$p' conf; } >turned && mv turned conf ;;
         esac
-        [ "${then:0:1}" = % ] && then=${then:1} || then=${then:2}
+        [ "${since:0:1}" = % ] && since=${since:1} || since=${since:2}
     done
     [ -z "$old" ] || sleep 2.1
 }
 
 # Does who has it fit AFTER?
 fits() {
-    local want=$1 i have=0 need=0
+    local want=$1 i need=0
     has=
     for i in "${all[@]}"; do
         [ ! -e "$i/dir/one.x" ] && [ ! -e "$i.away/dir/one.x" ] || has+=$i
@@ -109,14 +112,14 @@ wrong() { printf '%s\n    %s\n' "$what | $before | $policy | $after | $status | 
 
 # One line, in a world of its own.
 row() {
-    local planned done
-    begin "$before" && policy "$policy" || { wrong "cannot begin: $output $errors"; return 1; }
+    local planned acted
+    { begin "$before" && policy "$policy"; } || { wrong "cannot begin: $output"; return 1; }
     planned=$(go "$status" -n && acts <<<"$output" | sort) || { wrong "$planned"; return 1; }
     go "$status" >told || { wrong "$(<told)"; return 1; }
-    done=$(acts <<<"$output" | sort)
-    [ "$planned" = "$done" ] || { wrong "a dry run said: $planned, and was done: $done"; return 1; }
+    acted=$(acts <<<"$output" | sort)
+    [ "$planned" = "$acted" ] || { wrong "a dry run said: $planned, and was done: $acted"; return 1; }
     fits "$after" || { wrong "$has has it"; return 1; }
-    [ "$(moves "$done")" = "$moves" ] || { wrong "$(moves "$done")"; return 1; }
+    [ "$(moves "$acted")" = "$moves" ] || { wrong "$(moves "$acted")"; return 1; }
     go "$status" >told || { wrong "a second run: $(<told)"; return 1; }
     [ -z "$(acts <<<"$output")" ] || { wrong "a second run: $(acts <<<"$output")"; return 1; }
     [ "$(find y z -type f)" = y/theirs ] || { wrong "in another group: $(find y z)"; return 1; }
@@ -275,9 +278,9 @@ END
 # refused REGEXP LINES: a run ends with 1 before it starts, and says why, with file and line.
 refused() {
     policy "$2"
-    snapshot ? >before
+    snapshot "${all[@]}" >before
     exits 1 --config conf --policy policy
-    snapshot ? | diff before -
+    snapshot "${all[@]}" | diff before -
     grep -Eq -- "^sos-sync: policy:$1" <<<"$errors" || {
         printf 'of "%s" it says:\n%s\n' "$2" "$errors"
         return 1
