@@ -33,17 +33,28 @@ static uint64_t named(const struct allot_group *g, uint64_t members, const struc
     return out;
 }
 
-/* Members that are away, and of whom nobody who has been told of holders at all knows better than that they have it. */
-static uint64_t believed(const struct allot_group *g, const struct merge_row *row, const struct verdict *v)
+/*
+ * Of these, whom all that have the winning version and have been told of holders at all say to have it: nobody knows
+ * better. told: is there one who has been told?
+ */
+static uint64_t agreed(const struct allot_group *g, uint64_t members, const struct merge_row *row, const struct verdict *v,
+                       bool *told)
 {
-    uint64_t out = g->believed;
-    bool said = false;
-    for (uint64_t left = row && out ? v->holders : 0; left && out; left &= left - 1) {
+    uint64_t out = members;
+    *told = false;
+    for (uint64_t left = row && members ? v->holders : 0; left; left &= left - 1) {
         const struct holders *h = &row->at[__builtin_ctzll(left)]->holders;
         out = h->n ? named(g, out, h) : out;
-        said |= h->n > 0;
+        *told |= h->n > 0;
     }
-    return said ? out : 0;
+    return *told ? out : 0;
+}
+
+/* Members that are away, and of whom nobody knows better than that they have it. */
+static uint64_t believed(const struct allot_group *g, const struct merge_row *row, const struct verdict *v)
+{
+    bool told;
+    return agreed(g, g->believed, row, v, &told);
 }
 
 static unsigned member_of(const struct allot_group *g, const struct uuid *id)
@@ -147,14 +158,15 @@ static void leave_stuck(struct allot_group *g, struct allotment *out)
 }
 
 /* Whoever is to get what others have held for long gets it for a reason; as long as the records say who had it. */
-static void say_why(const struct allot_group *g, struct verdict *v, const struct allotment *a)
+static void say_why(const struct allot_group *g, const struct merge_row *row, struct verdict *v, const struct allotment *a)
 {
-    uint64_t get = v->winner.holders.n > 0 ? to_parts(g, a->place.add) : 0;
-    for (; get; get &= get - 1) {
+    bool told;
+    uint64_t had = agreed(g, a->place.add, row, v, &told);
+    for (uint64_t get = told ? to_parts(g, a->place.add) : 0; get; get &= get - 1) {
         unsigned i = (unsigned)__builtin_ctzll(get), member = g->number[i];
         if (v->need[i] != NEED_CONTENT || v->reason[i] != REASON_NEW)
             continue;
-        v->reason[i] = holders_have(&v->winner.holders, &g->id[member]) ? REASON_LOST
+        v->reason[i] = had >> member & 1 ? REASON_LOST
                        : a->policy->preferred_mask >> member & 1 ? REASON_PREFERRED
                                                                  : REASON_FEW;
     }
@@ -185,7 +197,7 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     out->keep = to_parts(g, out->place.keep);
     if (out->place.origin != PLACE_NOBODY && !uuid_none(&g->id[out->place.origin]))
         v->winner.origin = g->id[out->place.origin];
-    say_why(g, v, out);
+    say_why(g, row, v, out);
     record_holders(g, row, v, out);
 }
 

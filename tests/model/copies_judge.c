@@ -118,6 +118,7 @@ struct row {
     unsigned had, has;     /* of those reached */
     int wins;              /* the version; -1: there was none */
     unsigned winners;      /* who has it now */
+    unsigned without;      /* the same where the version of a member that failed was not seen */
     bool firm;             /* it is known what is asked for it */
     struct wanted want;
 };
@@ -146,7 +147,8 @@ static void check_always(const struct row *x)
     unsigned mine = copies_near(x->w, x->r->group) ? x->all & ~(x->r->full ? failing : 0) : x->r->reached & ~failing;
     unsigned may = count(mine & ~x->want.blocked), asked = x->want.replicas;
     unsigned least = asked == ASKED_ALL || asked + 1 > may ? may : asked + 1;
-    if (count(x->winners) < (least ? least : 1))
+    unsigned left = count(x->winners) > count(x->without) ? count(x->winners) : count(x->without);
+    if (left < (least ? least : 1))
         wrong(x, "a copy was removed, and too few are left");
 }
 
@@ -271,6 +273,8 @@ static void judge_path(struct copies_world *w, const struct copies_before *b, co
     x.has = copies_holders(w->look, r->reached, p);
     x.wins = latest(b->look, r->reached, p);
     x.winners = holders_of(w->look, r->reached, p, x.wins);
+    unsigned sound = r->reached & ~(r->cut ? 1u << r->victim : 0);
+    x.without = copies_holders(b->look, sound, p) ? holders_of(w->look, r->reached, p, latest(b->look, sound, p)) : 0;
     x.firm = !asked_depends(&w->asked, first, last);
     x.want = asked_of(&w->asked, r->group, p, last);
     x.want.blocked &= x.all;

@@ -357,6 +357,8 @@ static void a_reason_for_each_that_gets_it(void **state)
         {"replicas: 2\npreferred: d", " a=x(ab) b=x(ab)", 3, REASON_PREFERRED},
         {"replicas: 1\npreferred: b", " a=x(ab) b=.", 1, REASON_LOST},
         {"replicas: 1", " b=x(ab)", 0, REASON_LOST},
+        {"replicas: 1\nblocked: a", " o=b a=x(abc) b=x(ab)", 2, REASON_FEW}, /* b knows better, in any order */
+        {"replicas: 1\nblocked: b", " a=x(ab) b=x(abc)", 2, REASON_FEW},
         {"replicas: 1", " a=x(ab) b=y", 0, REASON_CHANGED},
     };
     (void)state;
