@@ -426,6 +426,80 @@ static void test_long(void **state)
     plan_cursor_free(other);
 }
 
+/* ---- telling who holds what ---- */
+
+static void test_later(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t told[PLAN_MEMBERS_MAX] = {[0] = 5, [2] = PLAN_TOLD_ELSE};
+    start(f, 3);
+    f->how.later = 5;
+    f->how.told = told;
+    for (int content = 0; content < 2; content++) { /* a record waits only for copies */
+        object(f, content ? "b" : "a", ENTRY_FILE, 1);
+        f->v.holders = 5;
+        need(f, 0, NEED_RECORD, REASON_NONE);
+        need(f, 1, content ? NEED_CONTENT : NEED_RECORD, content ? REASON_NEW : REASON_NONE);
+        need(f, 2, NEED_RECORD, REASON_NONE);
+        add(f, ALL);
+    }
+    open_cursor(f);
+    for (int content = 0; content < 2; content++) {
+        const struct plan_step *s;
+        assert_int_equal(plan_cursor_next(f->cursor, &s, &f->e), 1);
+        assert_int_equal(s->targets, 3);
+        assert_int_equal(s->target[0].later, content);
+        assert_false(s->target[1].later);
+        assert_int_equal(s->target[2].later, content);
+        assert_true(!content || (s->target[0].told == 5 && s->target[2].told == PLAN_TOLD_ELSE));
+    }
+    assert_next(f, NULL);
+}
+
+static void test_tell(void **state)
+{
+    struct fixture *f = *state;
+    const struct plan_step *s = NULL;
+    start(f, 3);
+    object(f, "a", ENTRY_FILE, 1);
+    f->v.holders = 1;
+    need(f, 1, NEED_CONTENT, REASON_NEW);
+    add(f, ALL);
+    f->how.phase = PLAN_PRUNE;
+    f->how.keep = 1;
+    need(f, 1, NEED_NOTHING, REASON_NONE);
+    need(f, 2, NEED_PRUNE, REASON_SURPLUS);
+    struct entry here = f->v.winner;
+    struct merge_row row = {.path = "a", .path_len = 1, .members = 3, .at = {NULL, NULL, &here}};
+    f->v.row = &row;
+    add(f, ALL);
+    struct plan_step tell = f->step;
+    tell.keep = tell.prune = 0;
+    tell.targets = 1;
+    tell.target[0] = (struct plan_target){.member = 0, .need = NEED_RECORD, .action = ACTION_RECORD};
+    open_cursor(f);
+    struct plan_cursor *early = f->cursor;
+    plan_tell_begin(f->plan);
+    assert_true(plan_tells(f->plan));
+    assert_next(f, "a<0: 1=copy/3/1c");
+    for (int i = 0; i < 2; i++) /* what is to be told is not known: nobody gets past that */
+        assert_int_equal(plan_cursor_next(early, &s, &f->e), PLAN_NOT_YET);
+    assert_null(s);
+    assert_false(plan_has(f->plan, PLAN_TELL));
+    for (int i = 0; i < 30000; i++) /* more than a buffer holds */
+        assert_int_equal(plan_tell(f->plan, &tell, &f->e), 0);
+    assert_int_equal(plan_tell_end(f->plan, &f->e), 0);
+    assert_false(plan_tells(f->plan));
+    assert_true(plan_has(f->plan, PLAN_TELL));
+    for (int i = 0; i < 30000; i++) {
+        assert_int_equal(plan_cursor_next(early, &s, &f->e), 1);
+        assert_true(s->phase == PLAN_TELL && s->targets == 1 && s->target[0].action == ACTION_RECORD);
+    }
+    assert_int_equal(plan_cursor_next(early, &s, &f->e), 1);
+    assert_true(s->phase == PLAN_PRUNE);
+    assert_next(f, NULL);
+}
+
 static void test_no_room_for_the_file(void **state)
 {
     struct fixture *f = *state;
@@ -459,7 +533,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(test_actions),  WITH(test_who_is_a_target), WITH(test_nothing_to_do),
         WITH(test_no_holder), WITH(test_source),         WITH(test_adoption),
-        WITH(test_partial),
+        WITH(test_partial),  WITH(test_later),           WITH(test_tell),
         WITH(test_long),     WITH(test_no_room_for_the_file), cmocka_unit_test(test_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
