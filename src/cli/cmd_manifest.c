@@ -247,7 +247,7 @@ enum sos_status cmd_manifest(struct cmd *c)
 {
     if (c->options->operands != 1) {
         reporter_error(c->report, NULL, c->options->operands ? "manifest takes one STORE" :
-                     "manifest needs a STORE: sos-sync manifest DIRECTORY");
+                     "manifest needs a STORE: sos-sync manifest DIRECTORY|URL");
         return SOS_USAGE;
     }
     return is_http(c->options->operand[0]) ? list_server(c, c->options->operand[0]) : list(c, c->options->operand[0], false);

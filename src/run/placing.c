@@ -64,11 +64,23 @@ static uint64_t seed_of(const struct allot_group *g, unsigned number, const stru
     return made ? place_seed(&g->id[number]) : place_seed_name(p->member->name);
 }
 
+/*
+ * Members of which it is not known whether they take anything away: one object shows it, so that copies of all the others are
+ * not read to be confirmed for nothing. A dry run takes them at their best.
+ */
+static uint64_t untried(const struct run *r)
+{
+    uint64_t out = 0;
+    for (size_t i = 0; i < r->peers && !r->options->dry_run; i++)
+        out |= peer_lives(&r->peer[i]) && r->peer[i].caps & STORE_UNTRIED ? (uint64_t)1 << i : 0;
+    return out & ~r->takes;
+}
+
 struct allot_group *placing_new(struct run *r)
 {
     struct allot_group *g = mem_zalloc(sizeof *g);
     g->policy = r->policy;
-    g->keeps = placing_keeps(r);
+    g->keeps = placing_keeps(r) | untried(r);
     g->tries = r->options->dry_run ? 0 : g->keeps;
     g->world.members = (unsigned)r->peers;
     for (unsigned i = 0; i < r->peers; i++) {

@@ -182,6 +182,15 @@ static bool passes_on(struct run *r, const struct peer *p, const struct plan_ste
     return r->overflowed;
 }
 
+/* It does, which was not known: another attempt takes the rest. */
+static void takes_away(struct run *r, const struct peer *p, const struct plan_target *t)
+{
+    uint64_t member = (uint64_t)1 << (p - r->peer);
+    unsigned unsure = t->need == NEED_PRUNE ? STORE_KEEPS_ALL | STORE_UNTRIED : STORE_KEEPS_ALL;
+    r->moved |= p->caps & unsure && !(r->takes & member);
+    r->takes |= member;
+}
+
 enum outcome { WENT_WELL, FAILED, LEFT_OPEN /* another attempt will tell */ };
 
 /* A failure's reason is told, and forgotten. Operations come in order. */
@@ -191,8 +200,8 @@ static enum outcome outcome(struct peer *p, uint64_t op, const struct plan_step 
     struct run *r = p->run;
     struct failure *x = p->fail_first;
     if (!x || x->op != op) {
-        /* It does take things away by now: another attempt takes the rest. */
-        r->moved |= removes && p->caps & STORE_KEEPS_ALL && op <= p->done;
+        if (removes && op <= p->done)
+            takes_away(r, p, t);
         bool others = r->full >> (p - r->peer) & 1 && (s->before | s->after);
         return op <= p->done ? WENT_WELL : others ? LEFT_OPEN : FAILED; /* the member died first: that has been told */
     }

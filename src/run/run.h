@@ -169,6 +169,7 @@ struct run {
     } placed;
     struct tally *tally;       /* of what is recorded, while a status is made; else NULL */
     struct explained *explained; /* while a plan is made: what it does with options->explain; else NULL */
+    uint64_t takes;            /* members, numbered so, that turned out to take things away */
     uint64_t tries;            /* members, numbered so, that are known to take nothing away, and are to be asked once more */
     bool stopping;             /* a signal asked us to end: what is under way is seen through, nothing more is begun */
     bool overflowed;           /* in this attempt a member turned out to be full */

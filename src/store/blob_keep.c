@@ -21,14 +21,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define REFUSES "keeps-all" /* an empty file: the store has refused to take anything away */
+/* Empty files: the store has refused to take something away, or has done so. */
+#define REFUSES "keeps-all"
+#define TAKES "removes"
 
 struct blob_keep {
     const struct store_options *o;
     char *shown, *dir;
     struct state state;  /* fd -1: nothing is kept; it carries the lock */
     bool holds, directory;
-    bool refuses;
+    enum blob_removal removal;
     struct uuid id;
     struct store_rules rules;
     int64_t moment;
@@ -199,7 +201,10 @@ int blob_keep_inspect(struct blob_keep *k, struct store_info *info, struct err *
         rc = state_read_marker(&k->state, &m, e);
     if (rc < 0)
         return rc;
-    k->refuses = k->state.fd >= 0 && faccessat(k->state.fd, REFUSES, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (k->state.fd >= 0 && faccessat(k->state.fd, REFUSES, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        k->removal = BLOB_REFUSES;
+    else if (k->state.fd >= 0 && faccessat(k->state.fd, TAKES, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        k->removal = BLOB_TAKES;
     if (m.group)
         k->id = m.id;
     info->id = k->id;
@@ -531,23 +536,22 @@ static int need_journal(struct blob_keep *k, struct err *e)
     return k->journal ? 0 : e->code;
 }
 
-bool blob_keep_refuses(const struct blob_keep *k)
+enum blob_removal blob_keep_removal(const struct blob_keep *k)
 {
-    return k->refuses;
+    return k->removal;
 }
 
-void blob_keep_set_refuses(struct blob_keep *k, bool refuses)
+void blob_keep_set_removal(struct blob_keep *k, enum blob_removal how)
 {
     struct err ignored; /* not remembered, it is found out once more */
-    bool was = k->refuses;
-    k->refuses = refuses;
-    if (was == refuses || k->state.fd < 0)
+    bool same = k->removal == how;
+    k->removal = how;
+    if (same || k->state.fd < 0)
         return;
-    int fd = refuses ? state_create(&k->state, REFUSES, &ignored) : -1;
+    state_remove(&k->state, how == BLOB_TAKES ? REFUSES : TAKES);
+    int fd = state_create(&k->state, how == BLOB_TAKES ? TAKES : REFUSES, &ignored);
     if (fd >= 0)
         close(fd);
-    if (!refuses)
-        state_remove(&k->state, REFUSES);
 }
 
 #define JOURNAL_OFTEN 256u /* operations: what a killed run may forget */

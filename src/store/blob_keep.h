@@ -70,9 +70,10 @@ int blob_keep_done(struct blob_keep *k, const struct entry *entry, struct err *e
 int blob_keep_pruned(struct blob_keep *k, const struct entry *entry, struct err *e); /* of STORE_PRUNE */
 /* So is it that an object is damaged. */
 int blob_keep_damaged(struct blob_keep *k, const char *id, struct err *e);
-/* Has the store refused to take anything away, and not yet done so since? Remembered at once. */
-bool blob_keep_refuses(const struct blob_keep *k);
-void blob_keep_set_refuses(struct blob_keep *k, bool refuses);
+/* What the store did when it was last asked to take something away. Remembered at once. */
+enum blob_removal { BLOB_UNTRIED, BLOB_TAKES, BLOB_REFUSES };
+enum blob_removal blob_keep_removal(const struct blob_keep *k);
+void blob_keep_set_removal(struct blob_keep *k, enum blob_removal how);
 int blob_keep_commit(struct blob_keep *k, const struct store_peer *peer, size_t peers, struct err *e);
 
 #endif

@@ -132,7 +132,8 @@ static int http_inspect(struct store *s, struct store_info *info, struct err *e)
     int rc = h->client ? ask_alive(h, e) : e->code;
     if (rc == 0)
         rc = blob_keep_inspect(h->keep, info, e);
-    info->caps |= blob_keep_refuses(h->keep) ? STORE_KEEPS_ALL : 0u;
+    enum blob_removal removal = blob_keep_removal(h->keep);
+    info->caps |= removal == BLOB_REFUSES ? STORE_KEEPS_ALL : removal == BLOB_UNTRIED ? STORE_UNTRIED : 0u;
     if (rc < 0) {
         store_info_free(info);
         return rc;

@@ -159,7 +159,7 @@ static bool is_full(const struct put *x, const struct err *e)
 static void is_removed(struct http_puts *p, struct put *x)
 {
     p->removal = TAKES;
-    blob_keep_set_refuses(p->keep, false);
+    blob_keep_set_removal(p->keep, BLOB_TAKES);
     settle(p, x, 0, NULL);
 }
 
@@ -175,7 +175,7 @@ static void is_refused(struct http_puts *p, struct put *x)
 {
     nothing_is_lost(p, x);
     p->removal = REFUSES;
-    blob_keep_set_refuses(p->keep, true);
+    blob_keep_set_removal(p->keep, BLOB_REFUSES);
     settle(p, x, ERR_UNSUPPORTED, KEEPS_ALL);
 }
 

@@ -22,6 +22,7 @@ enum store_cap {
     STORE_KEEPS_META = 4, /* keeps mode and mtime */
     STORE_BY_ID = 8,      /* its objects are known by their ids alone: see store/blob.h. Members of a group agree in it */
     STORE_KEEPS_ALL = 16, /* when last asked to, it refused to take anything away: one removal in a run shows whether it still does */
+    STORE_UNTRIED = 32,   /* it has not been asked to, yet */
 };
 
 enum store_fsync { STORE_FSYNC_BATCH, STORE_FSYNC_ALWAYS, STORE_FSYNC_NONE };

@@ -244,13 +244,14 @@ teardown() {
     exits 0 --json --config sos.conf --policy policy
     [ -z "$(acts <<<"$output")" ]
     cp a/* b; cp a/* c
-    : >b.log; : >c.log
+    : >a.log; : >b.log; : >c.log
     exits 4 --json --config sos.conf --policy policy
     [ "$(grep -c "takes no DELETE" <<<"$output")" = 2 ]
     [ "$(summary over_replicated <<<"$output") $(summary failed <<<"$output")" = "16 0" ]
     [ -z "$(acts <<<"$output")" ]
     [ "$(find a b c -type f | wc -l)" = 48 ]
     [ "$(asked b 'DELETE .*') $(asked c 'DELETE .*')" = "1 1" ]
+    [ "$(asked a 'GET /blob/.*')" -le 2 ] # no copy is confirmed for nothing
     # From now on it is known: told again, planned no more, and asked once in a run.
     exits 4 -n --json --config sos.conf --policy policy
     [ "$(summary over_replicated <<<"$output")$(acts <<<"$output")" = 16 ]
