@@ -326,7 +326,7 @@ static struct entry sample(const char *path)
 {
     struct entry e = {
         .path = path, .path_len = strlen(path), .kind = ENTRY_FILE, .mode = 0640, .size = 5,
-        .mtime = {981173106, 7}, .digest = {{0xab, 0xcd}}, .origin = {{1}}, .first_seen = 44,
+        .mtime = {981173106, 7}, .digest = {.b = {0xab, 0xcd}}, .origin = {{1}}, .first_seen = 44,
     };
     struct uuid other = {{2}};
     version_set(&e.version, &e.origin, 3);
