@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -302,6 +304,7 @@ static void drive_apart(struct copies_world *w, const struct drawn *d, struct co
         return;
     }
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a world that hangs leaves nothing behind */
         drive(w, d, r);
         _exit(w->failure[0] ? 99 : (int)r->status);
     }

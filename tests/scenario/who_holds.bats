@@ -228,7 +228,7 @@ the first, where all are blocked                       | +bcd  | replicas: 1; bl
 in the order of sos.conf                               | +bcd% | replicas: 0                                    | d     | 0 | +0-2
 an edit reaches those that have it                     | abc*b | replicas: 2                                    | abc   | 0 | +0-0
 and may come with a lower number                       | abc*c | replicas: 1; preferred: b                      | ab    | 0 | +0-1
-an edit of who did not have it makes him no holder     | ab*e  | replicas: 1                                    | ab    | 0 | +0-1
+an edit of who did not have it makes him no preferred one | ab*e | replicas: 1; preferred: b                    | ab    | 0 | +0-1
 END
 }
 
