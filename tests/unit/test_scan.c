@@ -508,7 +508,7 @@ static void put_noise(struct world *w, const char *path)
 {
     char *text = mem_alloc(1000001);
     for (int i = 0; i < 1000000; i++)
-        text[i] = (char)('a' + i * i % 23);
+        text[i] = (char)('a' + (unsigned)i * (unsigned)i % 23);
     text[1000000] = 0;
     put_file(w, path, text);
     free(text);
