@@ -545,9 +545,11 @@ static void put_copies(struct output *out, const struct sos_copies *c, const cha
         output_printf(out, ", %" PRIu64 " original%s %s", c->blocked_originals, plural(c->blocked_originals), where);
 }
 
-static void put_dates(struct output *out, int64_t verified, int64_t last_run)
+/* Of no objects, none is unverified. */
+static void put_dates(struct output *out, uint64_t objects, int64_t verified, int64_t last_run)
 {
-    put_day(out, ", all verified since ", ", not all verified", verified);
+    if (objects)
+        put_day(out, ", all verified since ", ", not all verified", verified);
     put_day(out, ", last run ", "", last_run);
 }
 
@@ -575,7 +577,7 @@ static void text_member(struct reporter *r, const struct sos_member *m)
     if (m->state == SOS_MEMBER_OK) {
         if (m->damaged)
             output_printf(out, ", %" PRIu64 " damaged", m->damaged);
-        put_dates(out, m->verified, m->last_run);
+        put_dates(out, m->objects, m->verified, m->last_run);
     }
     output_line(out);
 }
@@ -597,7 +599,7 @@ static void text_standing(struct reporter *r, const struct sos_standing *s)
         output_printf(out, ", %" PRIu64 " with copies not wanted", s->over_replicated);
     if (s->damaged)
         output_printf(out, ", %" PRIu64 " damaged", s->damaged);
-    put_dates(out, s->verified, s->last_run);
+    put_dates(out, s->objects, s->verified, s->last_run);
     output_line(out);
 }
 
