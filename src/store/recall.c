@@ -25,7 +25,7 @@ struct slot {
 
 struct recall {
     pthread_mutex_t lock; /* over all that follows */
-    uint64_t left;        /* bytes that chunks may still take */
+    uint64_t left;        /* bytes that chunks and slots may still take */
     struct chunk *chunk;  /* the newest first */
     size_t used;          /* bytes of the newest */
     struct slot *slot;
@@ -72,18 +72,24 @@ static struct slot *slot_of(const struct slot *slot, size_t slots, const struct 
     return (struct slot *)&slot[i];
 }
 
-static void make_slots(struct recall *r)
+/* Sees to it that another slot can be taken; of very small content they are the greater part. False: no room. */
+static bool make_slots(struct recall *r)
 {
     if (r->taken < r->slots / 2)
-        return;
+        return true;
     size_t slots = r->slots ? 2 * r->slots : SLOTS_FIRST;
-    struct slot *slot = mem_zalloc(slots * sizeof *slot);
+    uint64_t more = (slots - r->slots) * sizeof *r->slot;
+    struct slot *slot = more > r->left ? NULL : calloc(slots, sizeof *slot);
+    if (!slot)
+        return false;
     for (size_t i = 0; i < r->slots; i++)
         if (r->slot[i].content)
             *slot_of(slot, slots, &r->slot[i].digest) = r->slot[i];
     free(r->slot);
     r->slot = slot;
     r->slots = slots;
+    r->left -= more;
+    return true;
 }
 
 /* Memory is taken in pieces of which the kernel can make huge pages: most of the cost would be faults. NULL: no room. */
@@ -108,9 +114,8 @@ void recall_put(struct recall *r, const struct digest *d, const void *content, s
     if (n == 0 || n > RECALL_LARGEST)
         return;
     pthread_mutex_lock(&r->lock);
-    make_slots(r);
-    struct slot *s = slot_of(r->slot, r->slots, d);
-    uint8_t *to = s->content ? NULL : take(r, n);
+    struct slot *s = make_slots(r) ? slot_of(r->slot, r->slots, d) : NULL;
+    uint8_t *to = s && !s->content ? take(r, n) : NULL;
     if (to) {
         memcpy(to, content, n); /* under the lock: who finds the slot finds all of it */
         *s = (struct slot){to, (uint32_t)n, *d};

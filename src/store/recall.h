@@ -17,7 +17,7 @@
 #define RECALL_SHARE 16u                /* of this machine's memory, one part in so many at most */
 
 struct recall;
-struct recall *recall_new(uint64_t bytes); /* that it may keep; 0: RECALL_BYTES_MAX, or the machine's share */
+struct recall *recall_new(uint64_t bytes); /* of memory that it may take; 0: RECALL_BYTES_MAX, or the machine's share */
 void recall_free(struct recall *r);        /* NULL is allowed */
 
 /* Copies content, unless it is too large, is kept already, or there is no room any more. */

@@ -75,6 +75,28 @@ static void keeps_to_its_bound(void **state)
     recall_free(r);
 }
 
+/* What it takes to find content counts, too: of a few bytes it is nearly all. */
+static void keeps_to_its_bound_with_very_small_content(void **state)
+{
+    enum { ALL = 40000, SIZE = 8 };
+    struct recall *r = recall_new(6u << 20);
+    char content[SIZE], got[SIZE];
+    unsigned kept = 0;
+    (void)state;
+    for (unsigned i = 0; i < ALL; i++) {
+        struct digest d = digest_of_number(i, SIZE, content);
+        recall_put(r, &d, content, SIZE);
+    }
+    for (unsigned i = 0; i < ALL; i++) {
+        struct digest d = digest_of_number(i, SIZE, content);
+        bool has = recall_get(r, &d, SIZE, got);
+        assert_true(!has || memcmp(got, content, SIZE) == 0);
+        kept += has;
+    }
+    assert_in_range(kept, 8000, 20000);
+    recall_free(r);
+}
+
 struct half {
     struct recall *r;
     unsigned from;
@@ -115,6 +137,7 @@ int main(void)
         cmocka_unit_test(gives_what_it_got),
         cmocka_unit_test(leaves_out_what_is_large_or_empty),
         cmocka_unit_test(keeps_to_its_bound),
+        cmocka_unit_test(keeps_to_its_bound_with_very_small_content),
         cmocka_unit_test(takes_from_several_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
