@@ -11,7 +11,7 @@
 
 #define SCAN_BATCH_JOBS 1024u
 #define SCAN_BATCH_ITEMS 4096u
-#define SCAN_BATCH_DIRS 128u /* descriptors held by the batch alone, at most */
+#define SCAN_BATCH_DIRS 64u /* descriptors held by the batch alone, at most; there are two of them at a time */
 #define SCAN_BATCH_BYTES (32u << 20)
 
 /* An open directory, closed by its last user. Counted by the walk's thread only. */

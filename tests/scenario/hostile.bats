@@ -287,6 +287,19 @@ unreadable_directory() {
     [ "$(cat small/one small/two)" = 112 ]
 }
 
+@test "World: few descriptors: many directories and a deep one are seen all the same" {
+    local deep=a i
+    for i in {1..400}; do
+        put a "d$i/f" "$i"
+    done
+    for i in {1..120}; do
+        deep+=/e
+        put "$deep" f "$i"
+    done
+    (ulimit -n 256 && exits 0 a b)
+    same a b
+}
+
 @test "World: no inodes: status 3, the rest is synced, and the next run with room works" {
     local i
     mount_tmpfs small 8m
