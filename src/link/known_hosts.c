@@ -46,6 +46,7 @@ void known_hosts_free(struct known_hosts *k)
     free(k->line);
     free(k->name);
     free(k->bare);
+    free(k->authority);
     *k = (struct known_hosts){0};
 }
 
@@ -159,10 +160,13 @@ static void parse_line(struct known_hosts *k, const char *file, size_t number, s
     if (hosts.n == 0 || hosts.p[0] == '#')
         return;
     if (hosts.p[0] == '@') {
+        bool authority = is(hosts, "@cert-authority");
         revoked = is(hosts, "@revoked");
+        hosts = word(&text);
+        if (authority && !k->authority && match_hosts(hosts, k->name))
+            k->authority = mem_printf("%s:%zu", file, number);
         if (!revoked)
             return;
-        hosts = word(&text);
     }
     struct span type = word(&text), key = word(&text);
     if (key.n == 0 || memchr(type.p, '\0', type.n))

@@ -34,6 +34,7 @@ struct known_hosts {
     char *bare;       /* "host": a revocation counts whatever the port */
     struct known_hosts_line *line;
     size_t lines;
+    char *authority;  /* FILE:LINE of the first @cert-authority line that speaks of the host; NULL: none */
 };
 
 /* port 0 or 22: the host alone. host may also be an alias that takes the host's place. */
@@ -42,7 +43,7 @@ void known_hosts_free(struct known_hosts *k);
 
 /*
  * Takes the lines that speak of the host from one file's text. Comments and lines that make no sense are
- * passed over, and so are @cert-authority lines: they vouch for certificates, not for keys.
+ * passed over. @cert-authority lines vouch for certificates, not for keys: that there is one is only noted.
  */
 void known_hosts_parse(struct known_hosts *k, const char *file, const char *text, size_t len);
 

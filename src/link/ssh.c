@@ -323,6 +323,9 @@ static int judge_key(struct carrier *c, const struct known_hosts *k)
     }
     if (c->conf.accept_new)
         return record_key(c, k, type, blob, len);
+    if (k->authority)
+        return say("%s is known only by a certificate (%s), which this library cannot check; its key is %s %s: use --rsh ssh, or "
+                   "add the key with ssh-keyscan", k->name, k->authority, type, print);
     return say("%s is not known: its key is %s %s. If that is right, say --accept-new once, or add it with ssh-keyscan "
                "to %s", k->name, type, print,
                c->conf.user_known_hosts.n ? c->conf.user_known_hosts.word[0] : "~/.ssh/known_hosts");
@@ -509,15 +512,34 @@ static int no_key(struct login *l, const char *methods)
                    : "");
 }
 
-static int try_all(struct login *l)
+/* What the server takes now, separated by commas: libssh2's, until the next call. NULL with *rc: it does not say. */
+static char *ask_methods(struct login *l, int *rc)
 {
     struct carrier *c = l->c;
     char *methods = NULL;
-    int rc;
-    REPEAT(c, l->deadline, rc,
+    REPEAT(c, l->deadline, *rc,
            (methods = libssh2_userauth_list(c->session, c->conf.user, (unsigned)strlen(c->conf.user)))
                ? 0
                : libssh2_session_last_errno(c->session));
+    return methods;
+}
+
+/* A key that was taken, but is not enough, looks to libssh2 like one that was not: the server says it by what it asks for now. */
+static int not_in(struct login *l, const char *before)
+{
+    const struct ssh_config *conf = &l->c->conf;
+    int rc;
+    const char *now = l->c->gone ? NULL : ask_methods(l, &rc);
+    if (!now || strstr(now, "publickey"))
+        return no_key(l, before);
+    return say("%s takes a key of %s's, but asks for more (%s): use --rsh ssh", conf->hostname, conf->user, now);
+}
+
+static int try_all(struct login *l)
+{
+    struct carrier *c = l->c;
+    int rc;
+    char *methods = ask_methods(l, &rc);
     if (!methods && libssh2_userauth_authenticated(c->session))
         return 0;
     if (!methods)
@@ -535,7 +557,7 @@ static int try_all(struct login *l)
         rc = try_agent(l, false);
     if (rc < 0 && c->gone && l->tried.len)
         rc = 0; /* servers hang up after a few keys: what they were is the better answer */
-    int status = rc > 0 ? 0 : rc < 0 ? gave_up(c, "while logging in") : no_key(l, kept);
+    int status = rc > 0 ? 0 : rc < 0 ? gave_up(c, "while logging in") : not_in(l, kept);
     free(kept);
     return status;
 }

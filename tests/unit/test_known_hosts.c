@@ -82,6 +82,25 @@ static void revoked_wins(void **state)
     assert_int_equal(judge("@revoked x " ED_A "\nh " ED_A "\n", "h", 22), FOUND);
 }
 
+static void an_authority_is_noted(void **state)
+{
+    static const char text[] = "@cert-authority x " ED_A "\n@cert-authority *,!no " ED_A "\n@cert-authority h " ED_B "\n@cert-authority\n";
+    const char *const host[] = {"h", "no"};
+    const char *const noted[] = {"file:2", NULL};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct known_hosts k;
+        known_hosts_init(&k, host[i], 22);
+        known_hosts_parse(&k, "file", text, sizeof text - 1);
+        assert_int_equal(k.lines, 0);
+        if (noted[i])
+            assert_string_equal(k.authority, noted[i]);
+        else
+            assert_null(k.authority);
+        known_hosts_free(&k);
+    }
+}
+
 static void markers(void **state)
 {
     (void)state;
@@ -378,6 +397,7 @@ int main(void)
         cmocka_unit_test(the_five_answers),
         cmocka_unit_test(revoked_wins),
         cmocka_unit_test(markers),
+        cmocka_unit_test(an_authority_is_noted),
         cmocka_unit_test(patterns),
         cmocka_unit_test(hashed_names),
         cmocka_unit_test(lines_that_make_no_sense),
