@@ -131,6 +131,12 @@ static void last_words(const struct remote_words *w, char *out, size_t size)
     }
 }
 
+/* csh has no status of its own for that. */
+static bool was_not_found(int code, const char *words)
+{
+    return code == LINK_NOT_FOUND || code == NOT_EXECUTABLE || (code != 0 && strstr(words, "ommand not found"));
+}
+
 void remote_explain(struct peer *p, const char *text, char *out, size_t size)
 {
     char words[LAST_LINES * (LINE_MAX_LEN + 4)];
@@ -146,7 +152,7 @@ void remote_explain(struct peer *p, const char *text, char *out, size_t size)
         snprintf(out, size, "%s: %s", text, words);
     else if (p->in.buf.len > 0)
         snprintf(out, size, "%s", text); /* the noise that it made */
-    else if (code == LINK_NOT_FOUND || code == NOT_EXECUTABLE)
+    else if (was_not_found(code, words))
         snprintf(out, size, "there is no \"%s\" that could be run at the far end: install sos-sync there, or say where it is "
                  "with --remote-command%s%s", command, words[0] ? "; the far end says: " : "", words);
     else if (code == LINK_FAILED && words[0])

@@ -81,23 +81,41 @@ ssize_t wire_in_fill(struct wire_in *in)
     return n;
 }
 
+/* Where the first line begins that says something; a banner likes to begin with empty ones. */
+static size_t blank_lines(const struct buf *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->len && strchr(" \t\r\n", b->data[i]) && b->data[i]; i++)
+        if (b->data[i] == '\n')
+            n = i + 1;
+    return n;
+}
+
 int wire_in_no_greeting(const struct wire_in *in, struct err *e)
 {
-    size_t n = in->buf.len < NOISE_BYTES ? in->buf.len : NOISE_BYTES;
-    if (n == 0)
+    static const char empty[] = "an empty line";
+    if (in->buf.len == 0)
         return err_set(e, ERR_PROTO, "the far end went away without a word");
-    const uint8_t *nl = memchr(in->buf.data, '\n', n);
+    size_t from = blank_lines(&in->buf), n = in->buf.len - from;
+    const char *text = (const char *)in->buf.data + from;
+    n = n < NOISE_BYTES ? n : NOISE_BYTES;
+    const char *nl = memchr(text, '\n', n);
     if (nl)
-        n = (size_t)(nl - in->buf.data);
+        n = (size_t)(nl - text);
+    if (n == 0 || (from > 0 && n >= sizeof magic - 1 && memcmp(text, magic, sizeof magic - 1) == 0)) {
+        text = empty;
+        n = sizeof empty - 1;
+    }
     return err_set(e, ERR_PROTO, "expected sos-sync at the far end, but it said: %.*s (is there a start-up file of "
-                   "its shell that prints something?)", (int)n, (const char *)in->buf.data);
+                   "its shell that prints something?)", (int)n, text);
 }
 
 int wire_in_greeting(struct wire_in *in, struct wire_greeting *g, struct err *e)
 {
     size_t n = in->buf.len < sizeof magic ? in->buf.len : sizeof magic;
     if (n && memcmp(in->buf.data, magic, n) != 0) {
-        bool whole = in->buf.len >= NOISE_BYTES || memchr(in->buf.data, '\n', in->buf.len);
+        size_t from = blank_lines(&in->buf);
+        bool whole = in->buf.len >= NOISE_BYTES || memchr(in->buf.data + from, '\n', in->buf.len - from);
         return whole ? wire_in_no_greeting(in, e) : 0;
     }
     if (in->buf.len < WIRE_GREETING_LEN)

@@ -206,6 +206,13 @@ SH
     by_script noisy
     others_go_on "host:$PWD/b" 'Welcome to the machine'
     ! grep -q 'second line' <<<"$errors" || false
+    # Banners like to begin with an empty line.
+    rsh_filter noisy 'printf "\r\n \nWelcome to the machine\nsecond line\n"; exec sh -c "exec $*"'
+    others_go_on "host:$PWD/b" 'it said: Welcome to the machine'
+    rsh_filter noisy 'echo; exec sh -c "exec $*"'
+    others_go_on "host:$PWD/b" 'it said: an empty line'
+    rsh_filter noisy 'echo'
+    others_go_on "host:$PWD/b" 'it said: an empty line'
 }
 
 @test "far end: noise with control characters, without an end, or endless" {
@@ -230,6 +237,10 @@ SH
 @test "far end: sos-sync is not there: the remedy is named" {
     by_script
     others_go_on "host:$PWD/b" 'remote-command' --remote-command /nonexistent/sos-sync
+    # A far csh says so with a status of its own.
+    rsh_filter csh 'echo "sos-sync: Command not found." >&2; exit 1'
+    by_script csh
+    others_go_on "host:$PWD/b" 'remote-command'
 }
 
 @test "far end: an older sos-sync that knows no agent" {
@@ -586,6 +597,13 @@ flip_at() {
     same a b
 }
 
+@test "key: one that is not enough: what else is asked for is said" {
+    need_commands sshd
+    ssh_start "AuthenticationMethods publickey,password" "PasswordAuthentication yes"
+    ssh_alias both "$ssh_port"
+    others_go_on "both:$PWD/b" 'asks for more (password).*--rsh ssh'
+}
+
 # ---- host keys ----
 
 @test "host key: unknown: refused; --accept-new takes it and records it" {
@@ -648,6 +666,15 @@ flip_at() {
     others_go_on "far:$PWD/b" 'revoked'
     others_go_on "far:$PWD/b" 'revoked' --accept-new
     [ -z "$(ls -A b)" ]
+}
+
+@test "host key: only a certificate is known: a sentence with the way out" {
+    need_commands sshd
+    own_known
+    own_config
+    ssh_alias far "$ssh_port"
+    printf '@cert-authority other.example,127.*,[127.0.0.1]:* %s\n' "$(cut -d ' ' -f 1,2 "$SSH_DIR/user.pub")" >"$ssh_known"
+    others_go_on "far:$PWD/b" "certificate ($ssh_known:1).*--rsh ssh"
 }
 
 @test "host key: hashed names, several names on a line, patterns, comments" {

@@ -71,7 +71,7 @@ static void greeting_in_any_pieces(void **state)
 static void greeting_refused(void **state)
 {
     (void)state;
-    static const char noise[] = "Last login: today\nmore";
+    static const char noise[] = "\r\n\nLast login: today\nmore";
     struct wire_in in = {.fd = -1};
     struct wire_greeting g;
     struct err e;
