@@ -324,8 +324,8 @@ static int judge_key(struct carrier *c, const struct known_hosts *k)
     if (c->conf.accept_new)
         return record_key(c, k, type, blob, len);
     if (k->authority)
-        return say("%s is known only by a certificate (%s), which this library cannot check; its key is %s %s: use --rsh ssh, or "
-                   "add the key with ssh-keyscan", k->name, k->authority, type, print);
+        return say("%s is known only by a certificate (%s), which this library cannot check; its key is %s %s: use "
+                   "--rsh ssh, or add the key with ssh-keyscan", k->name, k->authority, type, print);
     return say("%s is not known: its key is %s %s. If that is right, say --accept-new once, or add it with ssh-keyscan "
                "to %s", k->name, type, print,
                c->conf.user_known_hosts.n ? c->conf.user_known_hosts.word[0] : "~/.ssh/known_hosts");
@@ -524,7 +524,7 @@ static char *ask_methods(struct login *l, int *rc)
     return methods;
 }
 
-/* A key that was taken, but is not enough, looks to libssh2 like one that was not: the server says it by what it asks for now. */
+/* To libssh2 a key that was taken, but is not enough, looks like one that was not: what the server asks for now tells. */
 static int not_in(struct login *l, const char *before)
 {
     const struct ssh_config *conf = &l->c->conf;

@@ -84,7 +84,8 @@ static void revoked_wins(void **state)
 
 static void an_authority_is_noted(void **state)
 {
-    static const char text[] = "@cert-authority x " ED_A "\n@cert-authority *,!no " ED_A "\n@cert-authority h " ED_B "\n@cert-authority\n";
+    static const char text[] = "@cert-authority x " ED_A "\n@cert-authority *,!no " ED_A "\n"
+                               "@cert-authority h " ED_B "\n@cert-authority\n";
     const char *const host[] = {"h", "no"};
     const char *const noted[] = {"file:2", NULL};
     (void)state;
