@@ -192,7 +192,8 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     leave_stuck(g, out);
     take_room(g, out->place.add, o.size);
     out->after = (out->before | out->place.add) & ~out->place.drop;
-    out->wanted = to_parts(g, out->place.wanted);
+    /* An older version that stands in for a member that is away vouches for nothing before it is brought up to date. */
+    out->wanted = to_parts(g, out->place.wanted | (out->place.drop ? out->place.keep & out->outdated : 0));
     out->drop = to_parts(g, out->place.drop);
     out->keep = to_parts(g, out->place.keep);
     if (out->place.origin != PLACE_NOBODY && !uuid_none(&g->id[out->place.origin]))

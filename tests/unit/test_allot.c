@@ -288,6 +288,8 @@ static void some_are_away(void **state)
         /* a blocked original that is away is no lost one, though it may be an old version; it is stood in for */
         {"replicas: 0\nblocked: a", " a=believed b=y c=x(abc)", "bc => b record b -c once b"},
         {"replicas: 0\nblocked: a", " a=away b=y c=x(abc)", "bc => b record b -c once b origin b"},
+        /* an older version that is to stand in is brought up to date first */
+        {"replicas: 0", " a=believed b=x(abc) c=y(ac)", "abc => ab +b -c once b"},
         /* believed, but nobody says that it has it */
         {"replicas: 1", " a=x b=believed", "a => ac +c record a"},
         {"replicas: 1", " a=x(a) b=believed", "a => ac +c record a"},
