@@ -181,10 +181,13 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     out->before = to_group(g, have) | silent | believed(g, row, v);
     out->outdated = to_group(g, have & ~v->holders);
     out->damaged = to_group(g, damaged);
+    /* Whoever has no room for this version; a blocked original stays, whatever becomes of it. */
+    uint64_t stale = out->outdated & g->full & ~out->policy->blocked;
     struct place_object o = {
         /* What is empty takes a place all the same. */
-        .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size ? v->winner.size : 1, .holders = out->before,
-        .damaged = out->damaged, .origin = find_origin(g, row, v, out->policy->blocked), .policy = out->policy,
+        .path = v->winner.path, .len = v->winner.path_len, .size = v->winner.size ? v->winner.size : 1,
+        .holders = out->before & ~stale, .damaged = out->damaged, .stale = stale,
+        .origin = find_origin(g, row, v, out->policy->blocked), .policy = out->policy,
     };
     g->world.away |= silent;
     place_object(&g->world, &o, &out->place);

@@ -14,6 +14,7 @@ struct allot_group {
     struct place_world world;         /* its rooms shrink as copies are planned */
     struct uuid id[PLAN_MEMBERS_MAX]; /* of their stores; none: not known */
     uint32_t block[PLAN_MEMBERS_MAX]; /* bytes: what a copy takes of its room is a multiple of that; 0: as many as it has */
+    uint64_t full;                    /* turned out to have no room for what they were sent */
     uint64_t believed;                /* of those that are away: their copies still count */
     uint64_t keeps;                   /* members known to take nothing away: their surplus is left, */
     uint64_t tries;                   /* but for one object of each of these, to see whether it still is so */

@@ -160,7 +160,7 @@ static void find_drops(struct ranks *k, struct place_result *r, uint64_t could, 
     if (r->keep == 0 && o->holders & ~w->away)
         r->keep = bit(pick(k, o->holders & ~w->away, true));
     bool enough = (unsigned)__builtin_popcountll(r->keep) >= n + (r->wanted & origin ? 1 : 0) || !expected;
-    uint64_t surplus = (o->holders | o->damaged) & ~w->away & ~r->wanted;
+    uint64_t surplus = (o->holders | o->damaged | (r->under ? 0 : o->stale)) & ~w->away & ~r->wanted;
     r->drop = r->keep ? surplus & ~r->keep & (enough ? UINT64_MAX : o->damaged) : 0;
     r->waiting = surplus & ~r->drop;
     put_in_order(k, r);
@@ -186,6 +186,6 @@ void place_object(const struct place_world *w, const struct place_object *o, str
         r->wanted = bit(pick(&k, o->holders, true));
     r->add = r->wanted & ~o->holders;
     r->blocked_original = (origin & o->policy->blocked & o->holders) != 0;
-    if ((o->holders | o->damaged) & ~w->away & ~r->wanted)
+    if ((o->holders | o->damaged | o->stale) & ~w->away & ~r->wanted)
         find_drops(&k, r, could, n);
 }

@@ -38,6 +38,8 @@ struct place_object {
     uint64_t size;                     /* bytes of room that a new copy takes */
     uint64_t holders;                  /* good copies; of members that are away: believed, and not for longer than down-after */
     uint64_t damaged;                  /* copies that do not count */
+    uint64_t stale;                    /* older versions that cannot be brought up to date: they do not count, and go only for
+                                          as many copies as are asked for */
     unsigned origin;                   /* PLACE_NOBODY: none, or it has left the group */
     const struct policy_object *policy;
 };

@@ -80,6 +80,7 @@ struct allot_group *placing_new(struct run *r)
 {
     struct allot_group *g = mem_zalloc(sizeof *g);
     g->policy = r->policy;
+    g->full = r->full;
     g->keeps = placing_keeps(r) | untried(r);
     g->tries = r->options->dry_run ? 0 : g->keeps;
     g->world.members = (unsigned)r->peers;

@@ -175,7 +175,7 @@ static bool tries_again(const struct run *r, int code)
 static bool passes_on(struct run *r, const struct peer *p, const struct plan_step *s, int code)
 {
     uint64_t member = (uint64_t)1 << (p - r->peer);
-    if (code != ERR_FULL || s->entry.kind == ENTRY_GONE || !(s->before | s->after) || s->before & member)
+    if (code != ERR_FULL || s->entry.kind == ENTRY_GONE || !(s->before | s->after))
         return false;
     r->overflowed |= !(r->full & member);
     r->full |= member;

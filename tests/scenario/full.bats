@@ -149,6 +149,31 @@ spills_over() {
     placed 0
 }
 
+@test "full: a version that its holders have no room for goes to others, and the old ones go" {
+    mount_tmpfs small 2m
+    members a small b
+    put a d/one 1
+    put a d/two 2
+    asks 'replicas: 1' 'preferred: small'
+    go 0
+    head -c 3000000 /dev/urandom >a/d/one
+    go 0
+    [ "$(acts <<<"$output" | grep -c 'd/one')" = 2 ]
+    cmp a/d/one b/d/one
+    [ ! -e small/d/one ]
+    placed 0
+    # With nobody else to take it, what is there stays.
+    asks 'replicas: all'
+    go 4
+    echo 3 >>a/d/two
+    head -c 3000000 /dev/urandom >a/d/two
+    for n in 1 2; do
+        go 4
+        [ "$(cat small/d/two)" = 2 ]
+    done
+    tidy a small b
+}
+
 @test "full: a member that is lost for want of room all the same hands its replicas on" {
     command -v strace >/dev/null || skip "no strace"
     members a small b

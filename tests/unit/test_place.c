@@ -100,6 +100,7 @@ static void run_line(const char *line, char *out)
     for (unsigned i = 0; i < MEMBERS; i++)
         w.room[i] = mask(line, "full") >> i & 1 ? 9 : 10;
     struct place_object o = {.path = "x", .len = 1, .size = 10, .holders = mask(line, "has"), .damaged = mask(line, "bad"),
+                             .stale = mask(line, "stale"),
                              .origin = letters(line, "o", origin) ? origin[0] : PLACE_NOBODY, .policy = &policy};
     place_object(&w, &o, &r);
     out = put_mask(out, r.wanted);
@@ -168,6 +169,13 @@ static void tiny_worlds(void **state)
         {" n=1 o=a has=ab full=b", "ab"},
         {" n=4 o=a has=a full=bcde", "a under 4"},
         {" n=0 o=a has=bc full=a", "b -c once b"},
+        /* an older version for which there is no room does not count, and goes for as many copies as are asked for */
+        {" n=1 o=a has=a stale=b full=b pref=b", "ac +c -b once ac"},
+        {" n=2 o=a has=ac stale=b full=b", "acd +d -b once acd"},
+        {" n=0 o=b has=a stale=b full=b", "a -b once a"},
+        {" n=* o=a has=acde stale=b full=b", "acde under 1"},
+        {" n=2 o=a has=ac stale=b full=bde", "ac under 1"},
+        {" n=1 o=a has=a stale=b full=b away=cde", "a under 1"},
         /* damaged copies are none; where they are not wanted they go first */
         {" n=1 o=a has=a bad=b", "ab +b"},
         {" n=1 o=a has=abc bad=d", "ab -dc once ab"},
