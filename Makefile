@@ -30,11 +30,12 @@ MODEL_OBJ = $(patsubst %,$(BUILD)/obj/tests/model/%.o,model world acts judge)
 POLICIES_OBJ = $(patsubst %,$(BUILD)/obj/tests/model/%.o,policies copies copies_judge asked)
 FAULTS_OBJ = $(BUILD)/obj/tests/model/faults.o
 HOOKS_OBJ = $(BUILD)/obj/tests/model/hooks.o $(BUILD)/obj/tests/model/tree.o
+PLAY_OBJ = $(BUILD)/obj/tests/model/batches.o $(BUILD)/obj/tests/model/story.o
 # What agents do under test by way of tests/model/hooks.c.
 HOOKED = agent_serve clock_gettime fstat fstat64 fstatat fstatat64 fsync fdatasync syncfs rename renameat renameat2 \
     link linkat symlinkat unlink unlinkat mkdir mkdirat fchmod fchmodat futimens utimensat ftruncate ftruncate64 \
     write pwrite pwrite64 writev openat openat64
-TEST_OBJ = $(MODEL_OBJ) $(POLICIES_OBJ) $(FAULTS_OBJ) $(HOOKS_OBJ) $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
+TEST_OBJ = $(MODEL_OBJ) $(PLAY_OBJ) $(POLICIES_OBJ) $(FAULTS_OBJ) $(HOOKS_OBJ) $(UNIT:$(BUILD)/%=$(BUILD)/obj/tests/%.o) $(FUZZ:$(BUILD)/%=$(BUILD)/obj/tests/%.o)
 
 all: $(PROGRAM) ## build the program and the library (the default)
 
@@ -77,10 +78,10 @@ $(BUILD)/proxy: $(BUILD)/obj/tests/tools/proxy.o
 
 $(BUILD)/model $(BUILD)/policies $(BUILD)/faults: override LDFLAGS += $(HOOKED:%=-Wl,--wrap=%)
 
-$(BUILD)/model: $(MODEL_OBJ) $(HOOKS_OBJ) $(LIB)
+$(BUILD)/model: $(MODEL_OBJ) $(PLAY_OBJ) $(HOOKS_OBJ) $(LIB)
 	$(LINK) -o $@ $^ $(LIBS)
 
-$(BUILD)/policies: $(POLICIES_OBJ) $(HOOKS_OBJ) $(LIB)
+$(BUILD)/policies: $(POLICIES_OBJ) $(PLAY_OBJ) $(HOOKS_OBJ) $(LIB)
 	$(LINK) -o $@ $^ $(LIBS)
 
 $(BUILD)/faults: $(FAULTS_OBJ) $(HOOKS_OBJ) $(LIB)

@@ -58,7 +58,7 @@ void acts_draw(struct world *w, size_t ops)
         [OP_RENAME] = 8, [OP_DAMAGE] = 10, [OP_AWAY] = 3, [OP_BACK] = 3, [OP_RESTORE] = 3, [OP_REMOVE] = 3,
         [OP_SCRUB] = 2, [OP_RUN] = 26,
     };
-    uint64_t s = w->seed;
+    uint64_t s = w->story.seed;
     unsigned all = 0;
     for (unsigned k = 0; k < OP_KINDS; k++)
         all += weight[k];
@@ -67,8 +67,8 @@ void acts_draw(struct world *w, size_t ops)
     draw_settings(w, &s);
     for (unsigned m = 0; m < w->members; m++)
         hooks_agent[m].ahead = w->clocks ? ((int64_t)below(&s, 2001) - 1000) * (below(&s, 3) ? 4 * DAY : 3) : 0;
-    w->ops = ops ? ops : 10 + below(&s, 30);
-    for (size_t i = 0; i < w->ops; i++) {
+    w->story.ops = ops ? ops : 10 + below(&s, 30);
+    for (size_t i = 0; i < w->story.ops; i++) {
         struct op *op = &w->op[i];
         unsigned at = below(&s, all);
         for (op->kind = 0; at >= weight[op->kind]; op->kind++)
@@ -77,7 +77,7 @@ void acts_draw(struct world *w, size_t ops)
         op->path = draw_path(&s);
         op->other = draw_path(&s);
         op->arg = next(&s);
-        w->keep[i] = true;
+        w->story.keep[i] = true;
     }
 }
 
@@ -227,7 +227,7 @@ static bool edit(struct world *w, const struct op *op)
         ok = write_file(temp, p, size, O_EXCL) && set_mtime(temp, mtime) && rename(temp, file) == 0;
     free(p);
     if (!ok)
-        world_fail(w, "the test cannot write %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot write %s: %s", file, strerror(errno));
     changed(w, op->member, op->path, KIND_FILE, world_content(w, &d, label));
     return true;
 }
@@ -244,7 +244,7 @@ static bool make_link(struct world *w, const struct op *op)
     if (c->kind != KIND_NONE)
         unlink(file);
     if (symlink(target, file) < 0 || !set_mtime(file, make_mtime(w, op->member, op->path, op->arg >> 32)))
-        world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot make %s: %s", file, strerror(errno));
     changed(w, op->member, op->path, KIND_LINK, world_content(w, &d, target));
     return true;
 }
@@ -259,7 +259,7 @@ static bool make_dir(struct world *w, const struct op *op)
     if (c->kind != KIND_NONE)
         unlink(file);
     if (mkdir(file, op->arg % 3 ? 0755 : 0700) < 0)
-        world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot make %s: %s", file, strerror(errno));
     changed(w, op->member, op->path, KIND_DIR, -1);
     return true;
 }
@@ -289,7 +289,7 @@ static bool change_mode(struct world *w, const struct op *op)
     if ((c->kind != KIND_FILE && c->kind != KIND_DIR) || c->damaged || l->mode == mode)
         return false;
     if (chmod(full(w, op->member, op->path, file), mode) < 0)
-        world_fail(w, "the test cannot chmod %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot chmod %s: %s", file, strerror(errno));
     changed(w, op->member, op->path, c->kind, l->content);
     return true;
 }
@@ -303,7 +303,7 @@ static bool touch(struct world *w, const struct op *op)
     if ((c->kind != KIND_FILE && c->kind != KIND_LINK) || c->damaged || clock_cmp(t, l->mtime) == 0)
         return false;
     if (!set_mtime(full(w, op->member, op->path, file), t))
-        world_fail(w, "the test cannot touch %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot touch %s: %s", file, strerror(errno));
     changed(w, op->member, op->path, c->kind, l->content);
     return true;
 }
@@ -339,7 +339,7 @@ static bool move(struct world *w, const struct op *op)
     if (!can_move(w, m, op->path, op->other))
         return false;
     if (rename(full(w, m, op->path, from), full(w, m, op->other, to)) < 0)
-        world_fail(w, "the test cannot rename %s: %s", from, strerror(errno));
+        story_fail(&w->story, "the test cannot rename %s: %s", from, strerror(errno));
     for (int p = 0; p < w->paths; p++)
         if (world_within(w, p, op->path) && w->copy[m][p].kind != KIND_NONE)
             changed(w, m, moved(w, p, op->path, op->other), w->copy[m][p].kind, w->look[m][p].content);
@@ -418,7 +418,7 @@ static bool damage(struct world *w, const struct op *op)
     if (!flip(file, at, (size_t)before.st_size, &d) ||
         !set_mtime(file, (struct stamp){before.st_mtim.tv_sec, (uint32_t)before.st_mtim.tv_nsec}) ||
         lstat(file, &after) < 0)
-        world_fail(w, "the test cannot damage %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot damage %s: %s", file, strerror(errno));
     hooks_hide_change(&before, &after);
     snprintf(label, sizeof label, "%.20s, damaged", w->content[w->look[op->member][op->path].content].label);
     world_content(w, &d, label);
@@ -437,7 +437,7 @@ static bool take_away(struct world *w, unsigned m)
     world_root(w, m, from);
     w->away[m] = true;
     if (rename(from, world_root(w, m, to)) < 0)
-        world_fail(w, "the test cannot move %s: %s", from, strerror(errno));
+        story_fail(&w->story, "the test cannot move %s: %s", from, strerror(errno));
     return true;
 }
 
@@ -449,7 +449,7 @@ void acts_put_back(struct world *w, unsigned m)
     world_root(w, m, from);
     w->away[m] = false;
     if (rename(from, world_root(w, m, to)) < 0)
-        world_fail(w, "the test cannot move %s: %s", from, strerror(errno));
+        story_fail(&w->story, "the test cannot move %s: %s", from, strerror(errno));
 }
 
 /* ---- the trash ---- */
@@ -522,7 +522,7 @@ static bool restore(struct world *w, struct op *op)
     judge_look(w);
     for (size_t i = 0; i < w->contents; i++)
         if (before[i] && !w->present[i])
-            world_fail(w, "%s was somewhere before the restore and is nowhere after it", w->content[i].label);
+            story_fail(&w->story, "%s was somewhere before the restore and is nowhere after it", w->content[i].label);
     free(before);
     if (!done)
         return false;

@@ -21,29 +21,9 @@
 
 /* ---- small things ---- */
 
-void copies_fail(struct copies_world *w, const char *fmt, ...)
-{
-    va_list ap;
-    if (w->failure[0])
-        return;
-    va_start(ap, fmt);
-    vsnprintf(w->failure, sizeof w->failure, fmt, ap);
-    va_end(ap);
-}
-
-void copies_say(struct copies_world *w, const char *fmt, ...)
-{
-    char text[1200];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    buf_put(&w->log, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
-}
-
 char *copies_root(const struct copies_world *w, unsigned m, char out[COPIES_TEXT])
 {
-    snprintf(out, COPIES_TEXT, "%.500s/m%u%s", w->base, m, w->away[m] ? ".away" : "");
+    snprintf(out, COPIES_TEXT, "%.500s/m%u%s", w->story.base, m, w->away[m] ? ".away" : "");
     return out;
 }
 
@@ -75,7 +55,7 @@ static void make_file(struct copies_world *w, const char *file, const char *text
     memcpy(p, text, n);
     int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (fd < 0 || write(fd, p, size > n ? size : n) < 0 || futimens(fd, times) < 0)
-        copies_fail(w, "the test cannot write %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot write %s: %s", file, strerror(errno));
     if (fd >= 0)
         close(fd);
     free(p);
@@ -109,7 +89,7 @@ static bool edit(struct copies_world *w, const struct copies_op *op)
     w->version[v].group = w->group[op->member];
     w->version[v].path = op->path;
     write_version(w, op->member, op->path, v);
-    copies_say(w, "m%u edits %s: v%u\n", op->member, asked_path[op->path], v);
+    story_say(&w->story, "m%u edits %s: v%u\n", op->member, asked_path[op->path], v);
     return true;
 }
 
@@ -123,7 +103,7 @@ static bool edit_same(struct copies_world *w, const struct copies_op *op)
     if (last < 0 || w->look[op->member][op->path] == last)
         return false;
     write_version(w, op->member, op->path, (unsigned)last);
-    copies_say(w, "m%u is given %s: v%d\n", op->member, asked_path[op->path], last);
+    story_say(&w->story, "m%u is given %s: v%d\n", op->member, asked_path[op->path], last);
     return true;
 }
 
@@ -135,7 +115,7 @@ static bool delete(struct copies_world *w, const struct copies_op *op)
     snprintf(file, sizeof file, "%s/%s", copies_root(w, op->member, root), asked_path[op->path]);
     tree_remove(file);
     w->path[w->group[op->member]][op->path].settled &= ~(1u << op->member);
-    copies_say(w, "m%u loses %s\n", op->member, asked_path[op->path]);
+    story_say(&w->story, "m%u loses %s\n", op->member, asked_path[op->path]);
     return true;
 }
 
@@ -151,8 +131,8 @@ static bool go_away(struct copies_world *w, unsigned m, bool away)
     copies_root(w, m, from);
     w->away[m] = away;
     if (rename(from, copies_root(w, m, to)) < 0)
-        copies_fail(w, "the test cannot rename %s: %s", from, strerror(errno));
-    copies_say(w, "m%u %s\n", m, away ? "goes away" : "is back");
+        story_fail(&w->story, "the test cannot rename %s: %s", from, strerror(errno));
+    story_say(&w->story, "m%u %s\n", m, away ? "goes away" : "is back");
     return true;
 }
 
@@ -167,7 +147,7 @@ static void say_policy(struct copies_world *w)
     fclose(f);
     for (char *line = text, *rest = text; (line = strsep(&rest, "\n"));)
         if (line[0])
-            copies_say(w, "        %s\n", line);
+            story_say(&w->story, "        %s\n", line);
     free(text);
 }
 
@@ -175,14 +155,22 @@ static void new_policy(struct copies_world *w, const struct copies_op *op)
 {
     uint64_t s = op->arg;
     asked_draw(&w->asked, &s, w->group, w->members, copies_day(0));
-    copies_say(w, "the policy changes\n");
+    story_say(&w->story, "the policy changes\n");
     say_policy(w);
 }
 
 /* ---- runs ---- */
 
+/* What is random about a run. */
+struct drawn {
+    bool back, checksum, through, stat;
+    enum { CUT_NOT, CUT_KILL, CUT_KILL_RUN, CUT_EIO, CUT_ENOSPC } cut;
+    unsigned at, victim;
+};
+
 struct listener {
     struct copies_world *w;
+    const struct drawn *d;
     struct copies_run *r;
 };
 
@@ -206,19 +194,13 @@ static void on_action(void *ctx, const struct sos_action *a)
             to = &l->r->told[p];
     *to += sum;
     l->r->actions++;
-    if (l->w->verbose)
-        copies_say(l->w, "        %s %s: %s -> %s, %s\n", a->action, a->path, a->from ? a->from : "-", a->to, a->reason);
+    story_action(&l->w->story, a);
 }
 
 static void on_trouble(void *ctx, const struct sos_trouble *t)
 {
     struct listener *l = ctx;
-    if (!l->r->trouble[0])
-        snprintf(l->r->trouble, sizeof l->r->trouble, "%s: %s: %s", t->member ? t->member : "the group",
-                 t->path ? t->path : "", t->message);
-    if (l->w->verbose)
-        copies_say(l->w, "        %s: %s %s: %s\n", t->error ? "error" : "note", t->member ? t->member : "",
-                   t->path ? t->path : "", t->message);
+    story_trouble(&l->w->story, t, l->r->trouble);
 }
 
 static bool write_conf(struct copies_world *w, const char *file, bool back)
@@ -229,7 +211,7 @@ static bool write_conf(struct copies_world *w, const char *file, bool back)
         for (unsigned i = 0; i < w->members; i++) {
             unsigned m = w->order[back ? w->members - 1 - i : i];
             if (w->group[m] == g)
-                fprintf(f, "m%u: %s/m%u\n", m, w->base, m);
+                fprintf(f, "m%u: %s/m%u\n", m, w->story.base, m);
         }
     }
     return f && fclose(f) == 0;
@@ -252,7 +234,7 @@ static struct sos_groups *load(struct copies_world *w, bool back)
 {
     struct sos_error error = {"cannot write its files"};
     struct sos_groups *g = NULL;
-    char *conf = mem_printf("%s/conf", w->base), *policy = mem_printf("%s/policy", w->base);
+    char *conf = mem_printf("%s/conf", w->story.base), *policy = mem_printf("%s/policy", w->story.base);
     if (write_conf(w, conf, back) && write_policy(w, policy))
         g = sos_groups_load(conf, &error);
     if (g && !sos_groups_policy(g, policy, &error)) {
@@ -260,75 +242,45 @@ static struct sos_groups *load(struct copies_world *w, bool back)
         g = NULL;
     }
     if (!g)
-        copies_fail(w, "no groups: %s", error.message);
+        story_fail(&w->story, "no groups: %s", error.message);
     free(conf);
     free(policy);
     return g;
 }
 
-/* What is random about a run. */
-struct drawn {
-    bool back, checksum, through, stat;
-    enum { CUT_NOT, CUT_KILL, CUT_KILL_RUN, CUT_EIO, CUT_ENOSPC } cut;
-    unsigned at, victim;
-};
-
-static void drive(struct copies_world *w, const struct drawn *d, struct copies_run *r)
+static enum sos_status drive(void *ctx)
 {
+    const struct listener *l = ctx;
+    struct copies_world *w = l->w;
+    const struct drawn *d = l->d;
+    struct copies_run *r = l->r;
+    enum sos_status status = SOS_OK;
     struct sos_options o;
-    struct listener l = {w, r};
-    const struct sos_callbacks c = {.ctx = &l, .action = on_action, .trouble = on_trouble};
+    const struct sos_callbacks c = {.ctx = ctx, .action = on_action, .trouble = on_trouble};
     struct sos_groups *g = load(w, d->back);
-    sos_options_init(&o);
+    story_options(&o);
     o.dry_run = r->dry;
     o.checksum = d->checksum;
     o.through = d->through;
     o.prune_stat = d->stat;
-    o.no_sandbox = true; /* it would keep an agent from killing the run */
-    o.fsync = SOS_FSYNC_NONE;
-    o.threads = 1;
-    o.no_cache = true;
-    o.timeout = 60;
     if (g)
-        r->status = sos_sync(g, r->group, &o, &c);
+        status = sos_sync(g, r->group, &o, &c);
     sos_groups_free(g);
-}
-
-/* In a process of its own, which something will kill, maybe. All that it leaves behind become our children. */
-static void drive_apart(struct copies_world *w, const struct drawn *d, struct copies_run *r)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid < 0) {
-        copies_fail(w, "fork: %s", strerror(errno));
-        return;
-    }
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a world that hangs leaves nothing behind */
-        drive(w, d, r);
-        _exit(w->failure[0] ? 99 : (int)r->status);
-    }
-    for (pid_t at; (at = waitpid(-1, &status, 0)) > 0 || errno == EINTR;)
-        if (at == pid) {
-            r->killed = WIFSIGNALED(status);
-            r->status = WIFEXITED(status) ? (enum sos_status)WEXITSTATUS(status) : SOS_FAILED;
-            if (r->killed && WTERMSIG(status) != SIGKILL)
-                copies_fail(w, "the run crashed with signal %d", WTERMSIG(status));
-        }
+    return status;
 }
 
 static void say_run(struct copies_world *w, const struct drawn *d, const struct copies_run *r)
 {
     static const char *const cuts[] = {"", ", kill", ", kill-run", ", EIO", ", ENOSPC"};
-    copies_say(w, "run over g%u%s%s%s%s%s%s", r->group, r->dry ? ", dry" : "", d->back ? ", members turned around" : "",
+    story_say(&w->story, "run over g%u%s%s%s%s%s%s", r->group, r->dry ? ", dry" : "", d->back ? ", members turned around" : "",
                d->checksum ? ", --checksum" : "", d->through ? ", --through" : "", d->stat ? ", --prune-check=stat" : "",
                cuts[d->cut]);
     if (d->cut)
-        copies_say(w, " at %u of m%u", d->at, d->victim);
+        story_say(&w->story, " at %u of m%u", d->at, d->victim);
     if (r->killed)
-        copies_say(w, ": killed\n");
+        story_say(&w->story, ": killed\n");
     else
-        copies_say(w, ": status %d, %u actions%s%s\n", (int)r->status, r->actions, r->trouble[0] ? ", " : "", r->trouble);
+        story_say(&w->story, ": status %d, %u actions%s%s\n", (int)r->status, r->actions, r->trouble[0] ? ", " : "", r->trouble);
 }
 
 static void set_fault(const struct drawn *d)
@@ -344,7 +296,7 @@ static void check_untouched(struct copies_world *w, const struct digest before[A
     for (unsigned m = 0; m < w->members; m++) {
         struct digest now = tree_snapshot(copies_root(w, m, root));
         if ((r->dry || !(r->reached >> m & 1)) && !digest_same(&now, &before[m]))
-            copies_fail(w, "m%u was changed though %s", m, r->dry ? "the run was dry" : "it took no part");
+            story_fail(&w->story, "m%u was changed though %s", m, r->dry ? "the run was dry" : "it took no part");
     }
 }
 
@@ -352,6 +304,7 @@ static void run(struct copies_world *w, const struct drawn *d, struct copies_run
 {
     struct digest before[ASKED_MEMBERS];
     struct copies_before b;
+    struct listener l = {w, d, r};
     char root[COPIES_TEXT];
     copies_see(w);
     memcpy(b.look, w->look, sizeof b.look);
@@ -368,10 +321,10 @@ static void run(struct copies_world *w, const struct drawn *d, struct copies_run
     if (r->cut) {
         hooks_reset_calls();
         set_fault(d);
-        drive_apart(w, d, r);
+        r->status = story_apart(&w->story, drive, &l, &r->killed);
         set_fault(&(struct drawn){.victim = d->victim});
     } else {
-        drive(w, d, r);
+        r->status = drive(&l);
     }
     say_run(w, d, r);
     copies_see(w);
@@ -380,7 +333,7 @@ static void run(struct copies_world *w, const struct drawn *d, struct copies_run
     w->counts.runs++;
     w->counts.dry += r->dry;
     w->counts.cut += r->cut;
-    if (r->reached == copies_group(w, r->group) && !r->dry && !r->cut && !w->failure[0]) {
+    if (r->reached == copies_group(w, r->group) && !r->dry && !r->cut && !w->story.failure[0]) {
         w->met_all[r->group] = true;
         w->met_at[r->group] = hooks_now(0).sec;
     }
@@ -394,10 +347,10 @@ static void compare(struct copies_world *w, const struct copies_run *a, const st
         bool firm = !turned || copies_firm(w, a->group, p);
         all &= firm;
         if (firm && a->told[p] != b->told[p])
-            copies_fail(w, "%s: other actions for %s", what, asked_path[p]);
+            story_fail(&w->story, "%s: other actions for %s", what, asked_path[p]);
     }
     if (all && a->told_else != b->told_else)
-        copies_fail(w, "%s: other actions for what is no path of the world's", what);
+        story_fail(&w->story, "%s: other actions for what is no path of the world's", what);
 }
 
 /* A dry run, one by another driver, and the run: all say the same. Then there is nothing to do. */
@@ -406,19 +359,19 @@ static void run_announced(struct copies_world *w, struct drawn *d, unsigned grou
     struct copies_run dry = {.group = group, .dry = true}, turned = dry, r = {.group = group}, again = r;
     run(w, d, &dry);
     d->back = !d->back;
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         run(w, d, &turned);
     d->back = !d->back;
     compare(w, &dry, &turned, true, "in another order of members");
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         run(w, d, &r);
     compare(w, &dry, &r, false, "a dry run announced something else");
-    if (!w->failure[0] && dry.status != r.status)
-        copies_fail(w, "a dry run ended with status %d, and the run with %d", (int)dry.status, (int)r.status);
-    if (!w->failure[0])
+    if (!w->story.failure[0] && dry.status != r.status)
+        story_fail(&w->story, "a dry run ended with status %d, and the run with %d", (int)dry.status, (int)r.status);
+    if (!w->story.failure[0])
         run(w, d, &again);
     if (again.actions || again.status != r.status)
-        copies_fail(w, "a second run had %u actions and status %d, after %d", again.actions, (int)again.status, (int)r.status);
+        story_fail(&w->story, "a second run had %u actions and status %d, after %d", again.actions, (int)again.status, (int)r.status);
 }
 
 static struct drawn draw_run(const struct copies_world *w, const struct copies_op *op, unsigned group)
@@ -463,8 +416,8 @@ static void draw_ops(struct copies_world *w, uint64_t *s, size_t ops)
     unsigned all = 0;
     for (unsigned k = 0; k < COPIES_KINDS; k++)
         all += weight[k];
-    w->ops = ops ? ops : 8 + asked_below(s, 25);
-    for (size_t i = 0; i < w->ops; i++) {
+    w->story.ops = ops ? ops : 8 + asked_below(s, 25);
+    for (size_t i = 0; i < w->story.ops; i++) {
         struct copies_op *op = &w->op[i];
         unsigned at = asked_below(s, all);
         for (op->kind = 0; at >= weight[op->kind]; op->kind++)
@@ -472,14 +425,14 @@ static void draw_ops(struct copies_world *w, uint64_t *s, size_t ops)
         op->member = (uint8_t)asked_below(s, w->members);
         op->path = (uint8_t)asked_below(s, asked_below(s, 2) ? 3 : ASKED_PATHS);
         op->arg = asked_next(s);
-        w->keep[i] = true;
+        w->story.keep[i] = true;
     }
 }
 
 void copies_init(struct copies_world *w, uint64_t seed, const char *base, size_t ops)
 {
     uint64_t s = seed;
-    *w = (struct copies_world){.seed = seed, .base = base};
+    *w = (struct copies_world){.story = {.seed = seed, .base = base}};
     hooks_init(base);
     hooks_drive(0);
     w->members = 2 + asked_below(&s, ASKED_MEMBERS - 1);
@@ -503,25 +456,25 @@ static void make_stores(struct copies_world *w)
     char file[FULL], root[COPIES_TEXT];
     for (unsigned m = 0; m < w->members; m++) {
         if (mkdir(copies_root(w, m, root), 0755) < 0)
-            copies_fail(w, "the test cannot make %s: %s", root, strerror(errno));
+            story_fail(&w->story, "the test cannot make %s: %s", root, strerror(errno));
         snprintf(file, sizeof file, "%s/keep", root);
         make_file(w, file, "keep", 4, 1000000000);
         snprintf(hooks_agent[m].root, sizeof hooks_agent[m].root, "%.511s", root);
     }
-    copies_say(w, "  sos.conf:");
+    story_say(&w->story, "  sos.conf:");
     for (unsigned i = 0; i < w->members; i++)
-        copies_say(w, " m%u (g%u)", w->order[i], w->group[w->order[i]]);
-    copies_say(w, "\n");
+        story_say(&w->story, " m%u (g%u)", w->order[i], w->group[w->order[i]]);
+    story_say(&w->story, "\n");
     say_policy(w);
 }
 
 static void play_op(struct copies_world *w, size_t i)
 {
     const struct copies_op *op = &w->op[i];
-    size_t said = w->log.len;
+    size_t said = w->story.log.len;
     bool done = true;
     copies_see(w);
-    copies_say(w, "  %zu: ", i);
+    story_say(&w->story, "  %zu: ", i);
     switch ((enum copies_kind)op->kind) {
     case COPIES_EDIT: done = edit(w, op); break;
     case COPIES_SAME: done = edit_same(w, op); break;
@@ -533,18 +486,18 @@ static void play_op(struct copies_world *w, size_t i)
     case COPIES_KINDS: break;
     }
     if (!done) /* it does not apply */
-        w->log.len = said;
+        w->story.log.len = said;
 }
 
 /* All are there again: every group comes into the state that is asked for. */
 static void finish(struct copies_world *w)
 {
-    copies_say(w, "  at the end\n");
+    story_say(&w->story, "  at the end\n");
     for (unsigned m = 0; m < w->members; m++)
         go_away(w, m, false);
     copies_see(w);
     hooks_jump(3600);
-    for (unsigned g = 0; g < w->groups && !w->failure[0]; g++)
+    for (unsigned g = 0; g < w->groups && !w->story.failure[0]; g++)
         run_announced(w, &(struct drawn){0}, g);
 }
 
@@ -553,23 +506,23 @@ bool copies_play(struct copies_world *w)
     char root[COPIES_TEXT];
     static const char *const files[] = {"conf", "policy"};
     make_stores(w);
-    for (size_t i = 0; i < w->ops && !w->failure[0]; i++)
-        if (w->keep[i])
+    for (size_t i = 0; i < w->story.ops && !w->story.failure[0]; i++)
+        if (w->story.keep[i])
             play_op(w, i);
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         finish(w);
     for (unsigned m = 0; m < 2 * w->members; m++) {
         w->away[m / 2] = m % 2;
         tree_remove(copies_root(w, m / 2, root));
     }
     for (unsigned i = 0; i < 2; i++) {
-        snprintf(root, sizeof root, "%.500s/%s", w->base, files[i]);
+        snprintf(root, sizeof root, "%.500s/%s", w->story.base, files[i]);
         tree_remove(root);
     }
-    return !w->failure[0];
+    return !w->story.failure[0];
 }
 
 void copies_free(struct copies_world *w)
 {
-    buf_free(&w->log);
+    buf_free(&w->story.log);
 }

@@ -7,9 +7,8 @@
 #define MODEL_COPIES_H
 
 #include "asked.h"
-#include "base/buf.h"
 #include "object/digest.h"
-#include "sos-sync.h"
+#include "story.h"
 
 #define COPIES_OPS 60u
 #define COPIES_VERSIONS 200u
@@ -37,16 +36,12 @@ struct copies_counts {
 typedef int copies_look[ASKED_MEMBERS][ASKED_PATHS]; /* the version, -1: none */
 
 struct copies_world {
-    uint64_t seed;
-    const char *base;        /* directory for its stores; borrowed */
-    bool verbose;            /* the log says what runs do */
+    struct story story;      /* first */
     unsigned members, groups;
     uint8_t group[ASKED_MEMBERS];
     uint8_t order[ASKED_MEMBERS]; /* of members in sos.conf; now and then turned around */
     struct asked asked;
-    size_t ops;
     struct copies_op op[COPIES_OPS];
-    bool keep[COPIES_OPS];   /* false: left out of a replay */
 
     bool away[ASKED_MEMBERS];
     bool met_all[2];         /* the members of this group remember each other's stores */
@@ -60,8 +55,6 @@ struct copies_world {
     bool orphan[COPIES_VERSIONS];  /* and took it from its place for that: the next one sees to it */
 
     struct copies_counts counts;
-    struct buf log;          /* what was done, a line each; text */
-    char failure[1024];      /* "" while all is well */
 };
 
 /* One run over a group. */
@@ -76,7 +69,7 @@ struct copies_run {
     bool killed;             /* it has no status */
     unsigned actions;
     uint64_t told[ASKED_PATHS], told_else; /* sums over the actions, by path */
-    char trouble[400];
+    char trouble[STORY_TROUBLE];
 };
 
 /* What there was before it. */
@@ -89,8 +82,6 @@ void copies_init(struct copies_world *w, uint64_t seed, const char *base, size_t
 bool copies_play(struct copies_world *w); /* true: all was well. Leaves nothing in base */
 void copies_free(struct copies_world *w);
 
-void copies_fail(struct copies_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* the first counts */
-void copies_say(struct copies_world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *copies_root(const struct copies_world *w, unsigned m, char out[COPIES_TEXT]); /* where it is now */
 unsigned copies_group(const struct copies_world *w, unsigned group); /* its members, a mask */
 /* Was everybody there lately? Then nobody is given up yet. */

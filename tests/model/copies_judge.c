@@ -42,16 +42,16 @@ static void see_object(void *ctx, const struct tree_object *o)
     if (version < 0 && (s->trash || in_hand))
         return; /* the trash has its own notes */
     if (version < 0 || (p < 0 && !s->trash && !in_hand)) {
-        copies_fail(w, "%s of m%u is nothing that anybody wrote", o->path, s->m);
+        story_fail(&w->story, "%s of m%u is nothing that anybody wrote", o->path, s->m);
         return;
     }
     if (w->version[version].group != w->group[s->m])
-        copies_fail(w, "%s of m%u comes from another group", o->path, s->m);
+        story_fail(&w->story, "%s of m%u comes from another group", o->path, s->m);
     (in_hand ? w->in_hand : w->present)[version] = true;
     if (s->trash || in_hand)
         return;
     if (w->version[version].path != p)
-        copies_fail(w, "%s of m%u has what belongs to %s", o->path, s->m, asked_path[w->version[version].path]);
+        story_fail(&w->story, "%s of m%u has what belongs to %s", o->path, s->m, asked_path[w->version[version].path]);
     w->look[s->m][p] = version;
 }
 
@@ -126,7 +126,7 @@ struct row {
 static void wrong(const struct row *x, const char *what)
 {
     char had[8], has[8], origins[8], blocked[8];
-    copies_fail(x->w, "%s of g%u: %s (was on %s, is on %s, origin of %s, %u replicas asked for, %s blocked)", asked_path[x->p],
+    story_fail(&x->w->story, "%s of g%u: %s (was on %s, is on %s, origin of %s, %u replicas asked for, %s blocked)", asked_path[x->p],
                 x->r->group, what, letters(x->had, had), letters(x->has, has), letters(x->known->origins, origins),
                 x->want.replicas, letters(x->want.blocked, blocked));
 }
@@ -293,13 +293,13 @@ static void check_status(struct copies_world *w, const struct copies_run *r, boo
     if (r->cut || r->killed)
         return;
     if (!whole && r->status != SOS_GUARD)
-        copies_fail(w, "a member is away, and the run ended with status %d: %s", (int)r->status, r->trouble);
+        story_fail(&w->story, "a member is away, and the run ended with status %d: %s", (int)r->status, r->trouble);
     if (whole && r->status != SOS_OK && r->status != SOS_COPIES)
-        copies_fail(w, "a run ended with status %d: %s", (int)r->status, r->trouble);
+        story_fail(&w->story, "a run ended with status %d: %s", (int)r->status, r->trouble);
     if (whole && under && r->status != SOS_COPIES)
-        copies_fail(w, "there are too few members for what is asked, and the run ended with status %d", (int)r->status);
+        story_fail(&w->story, "there are too few members for what is asked, and the run ended with status %d", (int)r->status);
     if (whole && !maybe && r->status == SOS_COPIES)
-        copies_fail(w, "all have what they should, and the run ended with status 4: %s", r->trouble);
+        story_fail(&w->story, "all have what they should, and the run ended with status 4: %s", r->trouble);
 }
 
 /* Nothing is lost. */
@@ -308,7 +308,7 @@ static void check_versions(struct copies_world *w, const struct copies_before *b
     for (unsigned i = 0; i < w->versions; i++) {
         w->orphan[i] = b->present[i] && !w->present[i] && w->in_hand[i];
         if (b->present[i] && !w->present[i] && !w->in_hand[i] && !r->full)
-            copies_fail(w, "v%u of %s was somewhere before the run and is nowhere after it", i, asked_path[w->version[i].path]);
+            story_fail(&w->story, "v%u of %s was somewhere before the run and is nowhere after it", i, asked_path[w->version[i].path]);
     }
 }
 
@@ -318,9 +318,9 @@ void copies_judge(struct copies_world *w, const struct copies_before *b, const s
     check_versions(w, b, r);
     if (r->dry)
         return;
-    for (unsigned p = 0; p < ASKED_PATHS && !w->failure[0]; p++)
+    for (unsigned p = 0; p < ASKED_PATHS && !w->story.failure[0]; p++)
         judge_path(w, b, r, p, whole, &under, &maybe);
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         check_status(w, r, whole, under, maybe);
     w->counts.whole += whole;
     w->counts.under += whole && r->status == SOS_COPIES;

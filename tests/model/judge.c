@@ -44,7 +44,7 @@ static void see(void *ctx, const struct tree_object *o)
         if (content >= 0 && is_temp(o->path))
             trashed(eye, content);
         if (content < 0 && !is_temp(o->path))
-            world_fail(w, "m%u/%s: a content that nobody wrote", eye->m, o->path);
+            story_fail(&w->story, "m%u/%s: a content that nobody wrote", eye->m, o->path);
     }
     if (p < 0 && !is_temp(o->path) && w->settings.conflict == CONFLICT_KEEP_BOTH)
         p = world_kept(w, o->path, content);
@@ -290,10 +290,10 @@ static bool check_replaced(const struct row *r, unsigned m, const struct look *f
         }
     known = known || was_deleted(r, mine);
     if (older && has_content(found))
-        world_fail(w, "%s: %s won over its own successor, m%u's %s", r->path, label(w, found), m, label(w, was));
+        story_fail(&w->story, "%s: %s won over its own successor, m%u's %s", r->path, label(w, found), m, label(w, was));
     w->counts.conflicts += !known;
     if (!known && has_content(found) && !w->trashed[m][was->content] && w->settings.trash)
-        world_fail(w, "%s: %s of m%u lost against %s and is not in its trash", r->path, label(w, was), m,
+        story_fail(&w->story, "%s: %s of m%u lost against %s and is not in its trash", r->path, label(w, was), m,
                    label(w, found));
     return known;
 }
@@ -361,7 +361,7 @@ static void check_kept(const struct row *r, unsigned m)
             (is_kept(r, k, content) || was_kept(r, k)))
             return;
     if (w->paths < (int)WORLD_PATHS)
-        world_fail(r->w, "%s: %s of m%u lost and was not kept", r->path, label(w, &r->before[m][r->p]), m);
+        story_fail(&r->w->story, "%s: %s of m%u lost and was not kept", r->path, label(w, &r->before[m][r->p]), m);
 }
 
 /* One edit is kept under one name. */
@@ -373,7 +373,7 @@ static void check_kept_once(struct world *w, unsigned mask)
         for (int i = WORLD_PLAIN; i < k; i++)
             if (w->kept[k - WORLD_PLAIN].stem == w->kept[i - WORLD_PLAIN].stem && w->copy[m][k].event >= 0 &&
                 w->copy[m][k].event == w->copy[m][i].event && !w->tainted[k] && !w->tainted[i])
-                world_fail(w, "one edit is kept twice, as %s and %s", world_path(w, i, a), world_path(w, k, b));
+                story_fail(&w->story, "one edit is kept twice, as %s and %s", world_path(w, i, a), world_path(w, k, b));
 }
 
 /* ---- who wins ---- */
@@ -390,7 +390,7 @@ static void check_named(const struct row *r, const struct look *found)
     EACH(r, i)
         if (i != m && known_has(&r->had[i][r->p].maybe, c->event))
             return;
-    world_fail(r->w, "%s: m%u is to win all conflicts, and its %s lost against %s", r->path, m,
+    story_fail(&r->w->story, "%s: m%u is to win all conflicts, and its %s lost against %s", r->path, m,
                label(w, &r->before[m][r->p]), label(w, found));
 }
 
@@ -426,12 +426,12 @@ static void judge_whole(const struct row *r)
     if (!from)
         from = kept_from(r, found);
     if (found->kind == KIND_NONE && !may_be_gone(r))
-        world_fail(w, "%s is gone", r->path);
+        story_fail(&w->story, "%s is gone", r->path);
     else if (has_content(found) && (r->removed || must_be_gone(r)))
-        world_fail(w, "%s: %s is still there", r->path, label(w, found));
+        story_fail(&w->story, "%s: %s is still there", r->path, label(w, found));
     else if (found->kind != KIND_NONE && !from)
-        world_fail(w, "%s: %s was nobody's", r->path, label(w, found));
-    if (w->failure[0])
+        story_fail(&w->story, "%s: %s was nobody's", r->path, label(w, found));
+    if (w->story.failure[0])
         return;
     EACH(r, m)
         if (!check_replaced(r, m, found, from))
@@ -467,14 +467,14 @@ static void judge_member(const struct row *r, unsigned m, const struct known *ma
     }
     if (is->kind == KIND_NONE) {
         if (has_content(was) && !w->trashed[m][was->content] && (w->settings.trash || !was_deleted(r, &r->had[m][r->p])))
-            world_fail(w, "%s: %s is gone from m%u", r->path, label(w, was), m);
+            story_fail(&w->story, "%s: %s is gone from m%u", r->path, label(w, was), m);
         *c = (struct copy){.kind = KIND_NONE, .event = -1, .maybe = *maybe};
         return;
     }
     if (!from && (from = kept_from(r, is)))
         p = stem_of(r);
     if (!from && !w->tainted[r->p]) {
-        world_fail(w, "%s: %s came to m%u and was nobody's", r->path, label(w, is), m);
+        story_fail(&w->story, "%s: %s came to m%u and was nobody's", r->path, label(w, is), m);
         return;
     }
     check_replaced(r, m, is, from);
@@ -507,7 +507,7 @@ static void judge_alone(const struct row *r)
         const struct look *was = &r->before[m][r->p], *is = &w->look[m][r->p];
         struct copy *c = &w->copy[m][r->p];
         if (!same_content(was, is) || was->mode != is->mode || clock_cmp(was->mtime, is->mtime) != 0)
-            world_fail(w, "%s: %s of m%u became %s", r->path, label(w, was), m, label(w, is));
+            story_fail(&w->story, "%s: %s of m%u became %s", r->path, label(w, was), m, label(w, is));
         if (c->kind != KIND_NONE)
             continue;
         bool may = r->deleters >> m & 1;
@@ -550,7 +550,7 @@ static void check_nothing_lost(struct world *w, const struct before *b)
         for (unsigned m = 0; m < w->members; m++)
             old = old && (!b->trashed[m][i] || now - b->since[m][i] >= w->settings.trash - 1);
         if (!old)
-            world_fail(w, "%s was somewhere before the run and is nowhere after it", w->content[i].label);
+            story_fail(&w->story, "%s was somewhere before the run and is nowhere after it", w->content[i].label);
         w->counts.expired++;
     }
 }
@@ -564,7 +564,7 @@ static void check_limit(struct world *w, const struct before *b, const struct ru
             gone += has_content(&b->look[m][p]) && w->look[m][p].kind == KIND_NONE &&
                     !w->stored[b->look[m][p].content] && !w->copy[m][p].damaged;
         if (gone > (r->limited ? 0 : w->settings.max_delete))
-            world_fail(w, "%u objects are gone from m%u, though %u is the most", gone, m, w->settings.max_delete);
+            story_fail(&w->story, "%u objects are gone from m%u, though %u is the most", gone, m, w->settings.max_delete);
     }
 }
 
@@ -573,7 +573,7 @@ static void check_tidy(struct world *w, unsigned mask)
     char root[512], left[256];
     for (unsigned m = 0; m < w->members; m++)
         if ((mask >> m & 1) && tree_leftover(world_root(w, m, root), left, sizeof left))
-            world_fail(w, "m%u: %s was left behind", m, left);
+            story_fail(&w->story, "m%u: %s was left behind", m, left);
 }
 
 /* Damage that takes part may be met, or be all that is left of something: a run may end in part then. */
@@ -630,18 +630,18 @@ void judge_run(struct world *w, const struct before *b, const struct run_result 
     bool whole = ended_whole(w, r);
     check_nothing_lost(w, b);
     if (!whole && !r->cut && !r->limited && !judge_damage(w, r->took_part))
-        world_fail(w, "a run ended with status %d: %s", (int)r->status, r->trouble);
-    if (r->dry || w->failure[0])
+        story_fail(&w->story, "a run ended with status %d: %s", (int)r->status, r->trouble);
+    if (r->dry || w->story.failure[0])
         return;
     check_limit(w, b, r);
-    for (int p = 0; p < w->paths && !w->failure[0]; p++)
+    for (int p = 0; p < w->paths && !w->story.failure[0]; p++)
         judge_path(w, b, r, p, whole);
     note_time(w, r, whole);
     if (whole && r->remove < 0 && !r->scrub) {
         judge_equal(w, r->took_part);
         check_kept_once(w, r->took_part);
     }
-    if (whole && !w->failure[0])
+    if (whole && !w->story.failure[0])
         check_tidy(w, r->took_part);
 }
 
@@ -684,11 +684,11 @@ void judge_equal(struct world *w, unsigned mask)
             if (hidden_damage(w, mask, p))
                 continue;
             if (!same_content(a, b) || a->mode != b->mode || clock_cmp(a->mtime, b->mtime) != 0)
-                world_fail(w, "%s: m%d has %s, %03o, %lld.%09u, but m%u has %s, %03o, %lld.%09u", world_path(w, p, path),
+                story_fail(&w->story, "%s: m%d has %s, %03o, %lld.%09u, but m%u has %s, %03o, %lld.%09u", world_path(w, p, path),
                            first, label(w, a), a->mode, (long long)a->mtime.sec, a->mtime.nsec, m, label(w, b), b->mode,
                            (long long)b->mtime.sec, b->mtime.nsec);
         }
         if (w->extras[m] != w->extras[first])
-            world_fail(w, "m%u has %d other objects, but m%d has %d", m, w->extras[m], first, w->extras[first]);
+            story_fail(&w->story, "m%u has %d other objects, but m%d has %d", m, w->extras[m], first, w->extras[first]);
     }
 }

@@ -1,45 +1,28 @@
-/*
- * Random worlds, in the style of "Mysteries of Dropbox": see world.h. Without --seed, many of them, in batches on all
- * cores; each batch is one test of the TAP that is printed. With --seed, that one world alone.
- */
-#include <errno.h>
-#include <getopt.h>
-#include <signal.h>
+/* Random worlds, in the style of "Mysteries of Dropbox": see world.h, and for how they are played batches.h. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/mem.h"
-#include "tree.h"
+#include "batches.h"
 #include "world.h"
 
-#define BATCH 100u
-#define WORLD_SECONDS 60u /* then it hangs */
-#define SHRINK_TRIES 300u
-
-struct args {
-    uint64_t seed;
-    bool one, verbose;
-    unsigned worlds, ops, jobs;
-    const char *only; /* acts to keep, "1,5,7" */
-    const char *name; /* of this program */
-};
-
-/* Of a batch, in memory that is shared with its process. */
-struct batch {
-    pid_t pid;     /* the parent's to write */
-    uint64_t seed; /* the world it is at */
-    bool failed;
-    struct counts counts;
-    FILE *report;
-};
-
-static void add_counts(struct counts *to, const struct counts *c)
+static void init(struct story *s, uint64_t seed, const char *base, size_t ops)
 {
+    world_init((struct world *)s, seed, base, ops);
+}
+
+static bool play(struct story *s)
+{
+    return world_play((struct world *)s);
+}
+
+static void end(struct story *s)
+{
+    world_free((struct world *)s);
+}
+
+static void add(void *sum, const void *counts)
+{
+    struct counts *to = sum;
+    const struct counts *c = counts;
     to->runs += c->runs;
     to->killed += c->killed;
     to->damaged += c->damaged;
@@ -55,243 +38,22 @@ static void add_counts(struct counts *to, const struct counts *c)
     to->actions += c->actions;
 }
 
-/* ---- one world ---- */
-
-static void keep_only(struct world *w, const char *only)
+static void tell(const void *counts, unsigned worlds)
 {
-    memset(w->keep, 0, sizeof w->keep);
-    while (only && *only) {
-        char *end;
-        unsigned long i = strtoul(only, &end, 10);
-        if (end == only)
-            break;
-        if (i < WORLD_OPS)
-            w->keep[i] = true;
-        only = *end ? end + 1 : end;
-    }
-}
-
-static bool play(struct world *w, const struct args *a, uint64_t seed, const char *base, const bool *keep)
-{
-    world_init(w, seed, base, a->ops);
-    w->verbose = a->verbose;
-    if (a->only)
-        keep_only(w, a->only);
-    if (keep)
-        memcpy(w->keep, keep, sizeof w->keep);
-    alarm(WORLD_SECONDS);
-    bool ok = world_play(w);
-    alarm(0);
-    return ok;
-}
-
-/* Leaves out one act after the other, from the last to the first, as long as something still fails. */
-static void shrink(struct world *w, const struct args *a, const char *base)
-{
-    bool less = true;
-    bool keep[WORLD_OPS];
-    struct world *t = mem_alloc(sizeof *t);
-    memcpy(keep, w->keep, sizeof keep);
-    for (unsigned tries = 0; less && tries < SHRINK_TRIES;) {
-        less = false;
-        for (size_t i = w->ops; i-- > 0 && tries < SHRINK_TRIES;) {
-            if (!keep[i])
-                continue;
-            keep[i] = false;
-            tries++;
-            bool ok = play(t, a, w->seed, base, keep);
-            keep[i] = ok;
-            less |= !ok;
-            world_free(t);
-        }
-    }
-    world_free(w);
-    if (play(w, a, w->seed, base, keep)) { /* it does not fail each time */
-        world_free(w);
-        memset(keep, true, sizeof keep);
-        play(w, a, w->seed, base, keep);
-    }
-    free(t);
-}
-
-static void tell(FILE *out, const struct world *w, const struct args *a)
-{
-    fprintf(out, "# seed %llu, %u members: %s\n", (unsigned long long)w->seed, w->members,
-            w->failure[0] ? w->failure : "all is well");
-    char *log = mem_strndup((const char *)w->log.data, w->log.len), *rest = log;
-    for (char *line; (line = strsep(&rest, "\n"));)
-        if (line[0])
-            fprintf(out, "# %s\n", line);
-    free(log);
-    fprintf(out, "# again: %s --seed %llu", a->name, (unsigned long long)w->seed);
-    if (a->ops)
-        fprintf(out, " --ops %u", a->ops);
-    const char *between = " --only ";
-    bool all = true;
-    for (size_t i = 0; i < w->ops; i++)
-        all &= w->keep[i];
-    for (size_t i = 0; i < w->ops && !all; i++)
-        if (w->keep[i]) {
-            fprintf(out, "%s%zu", between, i);
-            between = ",";
-        }
-    fprintf(out, " -v\n");
-}
-
-static bool try(FILE *out, const struct args *a, uint64_t seed, const char *base, struct counts *counts)
-{
-    struct world *w = mem_alloc(sizeof *w);
-    bool ok = play(w, a, seed, base, NULL);
-    add_counts(counts, &w->counts);
-    if (!ok) {
-        char first[sizeof w->failure];
-        snprintf(first, sizeof first, "%s", w->failure);
-        if (!a->only)
-            shrink(w, a, base);
-        if (!w->failure[0])
-            fprintf(out, "# it failed once and not again: %s\n", first);
-    }
-    if (!ok || a->verbose)
-        tell(out, w, a);
-    world_free(w);
-    free(w);
-    return ok;
-}
-
-/* ---- batches ---- */
-
-static void run_batch(const struct args *a, struct batch *b, uint64_t first, unsigned n, const char *base)
-{
-    char dir[512];
-    snprintf(dir, sizeof dir, "%s/%llu", base, (unsigned long long)first);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (mkdir(dir, 0700) < 0)
-        abort();
-    for (unsigned i = 0; i < n && !b->failed; i++) {
-        b->seed = first + i;
-        b->failed = !try(b->report, a, b->seed, dir, &b->counts);
-    }
-    fflush(b->report);
-    tree_remove(dir);
-}
-
-static void start_batch(const struct args *a, struct batch *b, unsigned i, const char *base)
-{
-    unsigned from = i * BATCH, n = a->worlds - from < BATCH ? a->worlds - from : BATCH;
-    b->report = tmpfile();
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run_batch(a, b, a->seed + from, n, base);
-        _exit(0);
-    }
-    b->pid = pid;
-    if (pid < 0 || !b->report) {
-        fprintf(stderr, "cannot start: %s\n", strerror(errno));
-        _exit(2);
-    }
-}
-
-static bool end_batch(const struct args *a, struct batch *b, unsigned i, int status)
-{
-    char line[2048];
-    unsigned from = i * BATCH, n = a->worlds - from < BATCH ? a->worlds - from : BATCH;
-    bool ok = status == 0 && !b->failed;
-    printf("%sok %u - worlds %llu to %llu\n", ok ? "" : "not ", i + 1, (unsigned long long)(a->seed + from),
-           (unsigned long long)(a->seed + from + n - 1));
-    if (status)
-        printf("# the world of seed %llu %s; again: %s --seed %llu -v\n", (unsigned long long)b->seed,
-               WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "crashed the test", a->name,
-               (unsigned long long)b->seed);
-    rewind(b->report);
-    while (fgets(line, sizeof line, b->report))
-        fputs(line, stdout);
-    fclose(b->report);
-    b->pid = 0;
-    return ok;
-}
-
-static bool run_all(const struct args *a, const char *base)
-{
-    unsigned n = (a->worlds + BATCH - 1) / BATCH, started = 0, running = 0, bad = 0;
-    struct counts all = {0};
-    struct batch *b = mmap(NULL, n * sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (b == MAP_FAILED)
-        abort();
-    printf("1..%u\n", n);
-    while (started < n || running > 0) {
-        int status;
-        if (started < n && running < a->jobs) {
-            start_batch(a, &b[started], started, base);
-            started++;
-            running++;
-            continue;
-        }
-        pid_t pid = wait(&status);
-        for (unsigned i = 0; i < started; i++)
-            if (b[i].pid == pid) {
-                bad += !end_batch(a, &b[i], i, status);
-                add_counts(&all, &b[i].counts);
-                running--;
-            }
-    }
-    printf("# %u worlds, %u runs (%u dry, %u killed), %llu actions, %u conflicts, %u damaged\n", a->worlds, all.runs,
-           all.dry, all.killed, (unsigned long long)all.actions, all.conflicts, all.damaged);
+    const struct counts *all = counts;
+    printf("# %u worlds, %u runs (%u dry, %u killed), %llu actions, %u conflicts, %u damaged\n", worlds, all->runs,
+           all->dry, all->killed, (unsigned long long)all->actions, all->conflicts, all->damaged);
     printf("# %u copies deleted, %u kept, %u removals, %u restored, %u scrubs, %u runs over the limit, %u expired\n",
-           all.gone, all.kept, all.removed, all.restored, all.scrubbed, all.limited, all.expired);
-    return bad == 0;
-}
-
-/* ---- the command line ---- */
-
-static int usage(const char *name)
-{
-    fprintf(stderr, "usage: %s [--worlds N] [--seed N [--only N,N...]] [--ops N] [--jobs N] [-v]\n"
-            "  --worlds N  so many worlds, from --seed (1) on; without it, --seed is one world alone\n", name);
-    return 1;
-}
-
-static bool parse(int argc, char **argv, struct args *a)
-{
-    static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'}, {"worlds", required_argument, NULL, 'w'},
-        {"ops", required_argument, NULL, 'o'},  {"only", required_argument, NULL, 'k'},
-        {"jobs", required_argument, NULL, 'j'}, {NULL, 0, NULL, 0},
-    };
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    *a = (struct args){.seed = 1, .worlds = 1000, .jobs = cores > 0 ? (unsigned)cores : 1, .name = argv[0]};
-    bool worlds = false;
-    for (int c; (c = getopt_long(argc, argv, "v", options, NULL)) != -1;)
-        switch (c) {
-        case 's': a->seed = strtoull(optarg, NULL, 10); a->one = true; break;
-        case 'w': a->worlds = (unsigned)strtoul(optarg, NULL, 10); worlds = true; break;
-        case 'o': a->ops = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'k': a->only = optarg; break;
-        case 'j': a->jobs = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'v': a->verbose = true; break;
-        default: return false;
-        }
-    a->one = a->one && !worlds;
-    return optind == argc && a->worlds > 0 && a->jobs > 0 && a->ops <= WORLD_OPS;
+           all->gone, all->kept, all->removed, all->restored, all->scrubbed, all->limited, all->expired);
 }
 
 int main(int argc, char **argv)
 {
-    struct args a;
-    struct counts counts = {0};
-    if (!parse(argc, argv, &a))
-        return usage(argv[0]);
-    umask(022);
-    char *base = tree_workplace("sos-sync-model");
-    bool ok;
-    if (a.one) {
-        prctl(PR_SET_CHILD_SUBREAPER, 1);
-        ok = try(stdout, &a, a.seed, base, &counts);
-    } else {
-        ok = run_all(&a, base);
-    }
-    tree_remove(base);
-    free(base);
-    return ok ? 0 : 1;
+    static const struct batches_kind kind = {
+        .name = "sos-sync-model", .what = "worlds", .worlds = 1000, .batch = 100, .tries = 300,
+        .ops = STORY_OPS, .size = sizeof(struct world),
+        .counts = offsetof(struct world, counts), .count_size = sizeof(struct counts),
+        .init = init, .play = play, .free = end, .add = add, .tell = tell,
+    };
+    return batches_main(argc, argv, &kind);
 }

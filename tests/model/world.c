@@ -104,28 +104,8 @@ int64_t world_now(void)
 
 char *world_root(const struct world *w, unsigned m, char out[512])
 {
-    snprintf(out, 512, "%s/m%u%s", w->base, m, w->away[m] ? ".away" : "");
+    snprintf(out, 512, "%s/m%u%s", w->story.base, m, w->away[m] ? ".away" : "");
     return out;
-}
-
-void world_fail(struct world *w, const char *fmt, ...)
-{
-    va_list ap;
-    if (w->failure[0])
-        return;
-    va_start(ap, fmt);
-    vsnprintf(w->failure, sizeof w->failure, fmt, ap);
-    va_end(ap);
-}
-
-void world_say(struct world *w, const char *fmt, ...)
-{
-    char text[1200];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    buf_put(&w->log, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
 int world_event(struct world *w, int content)
@@ -180,20 +160,14 @@ static void on_action(void *ctx, const struct sos_action *a)
     l->r->told_less += digest_check(text, strlen(text));
     snprintf(text + n, sizeof text - (size_t)n, "%s", a->from ? a->from : "-");
     l->r->told += digest_check(text, strlen(text));
-    if (l->w->verbose)
-        world_say(l->w, "        %s %s: %s -> %s, %s\n", a->action, a->path, a->from ? a->from : "-", a->to, a->reason);
+    story_action(&l->w->story, a);
 }
 
 static void on_trouble(void *ctx, const struct sos_trouble *t)
 {
     struct listener *l = ctx;
     l->r->limited |= strstr(t->message, "more than max-delete") != NULL;
-    if (t->error && !l->r->trouble[0])
-        snprintf(l->r->trouble, sizeof l->r->trouble, "%s: %s: %s", t->member ? t->member : "the group",
-                 t->path ? t->path : "", t->message);
-    if (l->w->verbose)
-        world_say(l->w, "        %s: %s %s: %s\n", t->error ? "error" : "note", t->member ? t->member : "",
-                  t->path ? t->path : "", t->message);
+    story_trouble(&l->w->story, t, t->error ? l->r->trouble : NULL);
 }
 
 static bool on_turn(void *ctx)
@@ -207,15 +181,11 @@ static bool on_turn(void *ctx)
 
 static void set_options(const struct plan_of_run *p, struct sos_options *o)
 {
-    sos_options_init(o);
+    story_options(o);
     o->dry_run = p->dry;
     o->checksum = p->checksum;
     o->through = p->through;
     o->no_sandbox = !p->sandbox;
-    o->fsync = SOS_FSYNC_NONE;
-    o->threads = 1;
-    o->no_cache = true;
-    o->timeout = 60;
     o->scrub_part = o->scrub_parts = p->scrub;
     o->recursive = p->remove >= 0;
     o->max_delete_given = o->max_delete_percent = p->all_may_go;
@@ -228,14 +198,14 @@ static void write_policy(struct world *w, const unsigned *order, unsigned n)
     const struct settings *s = &w->settings;
     const char *conflict = s->conflict == CONFLICT_KEEP_BOTH ? "keep-both" : "newest";
     char file[560], winner[560];
-    snprintf(file, sizeof file, "%s/policy", w->base);
-    snprintf(winner, sizeof winner, "%s/m%u", w->base, s->winner);
+    snprintf(file, sizeof file, "%s/policy", w->story.base);
+    snprintf(winner, sizeof winner, "%s/m%u", w->story.base, s->winner);
     for (unsigned i = 0; i < n; i++)
         if (s->conflict == CONFLICT_MEMBER && order[i] == s->winner)
             conflict = winner;
     FILE *f = fopen(file, "w");
     if (!f) {
-        world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+        story_fail(&w->story, "the test cannot make %s: %s", file, strerror(errno));
         return;
     }
     fprintf(f, "[default]\ndeletions: %s\nconflict: %s\ntombstones: %lldd\n", s->propagate ? "propagate" : "restore",
@@ -253,7 +223,7 @@ static void say_settings(struct world *w)
 {
     static const char *const conflicts[] = {"newest", "keep-both", "m0", "m1", "m2", "m3", "m4"};
     const struct settings *s = &w->settings;
-    world_say(w, "  deletions: %s, conflict: %s, tombstones: %lldd, trash: %lldd, max-delete: %u\n",
+    story_say(&w->story, "  deletions: %s, conflict: %s, tombstones: %lldd, trash: %lldd, max-delete: %u\n",
               s->propagate ? "propagate" : "restore", conflicts[s->conflict + (s->conflict == CONFLICT_MEMBER ? s->winner : 0)], (long long)(s->tombstones / 86400),
               (long long)(s->trash / 86400), s->max_delete);
 }
@@ -263,55 +233,37 @@ struct sos_groups *world_group(struct world *w, const unsigned *order, unsigned 
     char root[WORLD_MEMBERS][512], *member[WORLD_MEMBERS], policy[560];
     struct sos_error error;
     for (unsigned i = 0; i < n; i++) {
-        snprintf(root[i], sizeof root[i], "%s/m%u", w->base, order[i]);
+        snprintf(root[i], sizeof root[i], "%s/m%u", w->story.base, order[i]);
         member[i] = root[i];
     }
-    snprintf(policy, sizeof policy, "%s/policy", w->base);
+    snprintf(policy, sizeof policy, "%s/policy", w->story.base);
     write_policy(w, order, n);
     struct sos_groups *g = sos_groups_of(member, n, &error);
     if (g && sos_groups_policy(g, policy, &error))
         return g;
-    world_fail(w, "no group: %s", error.message);
+    story_fail(&w->story, "no group: %s", error.message);
     sos_groups_free(g);
     return NULL;
 }
 
-static void drive(struct world *w, const struct plan_of_run *p, struct run_result *r)
+static enum sos_status drive(void *ctx)
 {
+    const struct listener *l = ctx;
+    struct world *w = l->w;
+    const struct plan_of_run *p = l->p;
     char path[WORLD_TEXT];
+    enum sos_status status = SOS_OK;
     struct sos_options o;
-    struct listener l = {r, p, 0, w};
-    const struct sos_callbacks c = {.ctx = &l, .action = on_action, .trouble = on_trouble, .interrupted = on_turn};
+    const struct sos_callbacks c = {.ctx = ctx, .action = on_action, .trouble = on_trouble, .interrupted = on_turn};
     struct sos_groups *g = world_group(w, p->order, p->n);
     const char *const gone = p->remove >= 0 ? world_path(w, p->remove, path) : NULL;
     set_options(p, &o);
     o.remove = &gone;
     o.removes = gone != NULL;
     if (g)
-        r->status = sos_sync(g, 0, &o, &c);
+        status = sos_sync(g, 0, &o, &c);
     sos_groups_free(g);
-}
-
-/* In a process of its own, which something will kill, maybe. All that it leaves behind become our children. */
-static void drive_apart(struct world *w, const struct plan_of_run *p, struct run_result *r)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid < 0) {
-        world_fail(w, "fork: %s", strerror(errno));
-        return;
-    }
-    if (pid == 0) {
-        drive(w, p, r);
-        _exit(w->failure[0] ? 99 : (int)r->status);
-    }
-    for (pid_t at; (at = waitpid(-1, &status, 0)) > 0 || errno == EINTR;)
-        if (at == pid) {
-            r->killed = WIFSIGNALED(status);
-            r->status = WIFEXITED(status) ? (enum sos_status)WEXITSTATUS(status) : SOS_FAILED;
-            if (r->killed && WTERMSIG(status) != SIGKILL)
-                world_fail(w, "the run crashed with signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-        }
+    return status;
 }
 
 static void draw_run(const struct world *w, uint64_t arg, struct plan_of_run *p)
@@ -381,7 +333,7 @@ static void check_untouched(struct world *w, const struct digest before[WORLD_ME
         if (mask >> m & 1) {
             struct digest now = tree_snapshot(world_root(w, m, root));
             if (!digest_same(&now, &before[m]))
-                world_fail(w, "m%u was changed though %s", m, why);
+                story_fail(&w->story, "m%u was changed though %s", m, why);
         }
 }
 
@@ -390,21 +342,21 @@ static void say_run(struct world *w, const struct plan_of_run *p, const struct r
     static const char *const cuts[] = {"", ", an agent killed", ", killed by an agent's call", ", killed in a turn",
                                        ", interrupted"};
     char path[WORLD_TEXT];
-    world_say(w, "    %s%s over", p->remove >= 0 ? "removes " : p->scrub ? "scrub" : "run",
+    story_say(&w->story, "    %s%s over", p->remove >= 0 ? "removes " : p->scrub ? "scrub" : "run",
               p->remove >= 0 ? world_path(w, p->remove, path) : "");
     for (unsigned i = 0; i < p->n; i++)
-        world_say(w, " m%u%s", p->order[i], w->away[p->order[i]] ? "(away)" : "");
-    world_say(w, ", by m%u's clock, after %lld s", p->driver, (long long)p->jump);
-    world_say(w, "%s%s%s%s", p->dry ? ", dry" : "", p->checksum ? ", --checksum" : "", p->through ? ", --through" : "",
+        story_say(&w->story, " m%u%s", p->order[i], w->away[p->order[i]] ? "(away)" : "");
+    story_say(&w->story, ", by m%u's clock, after %lld s", p->driver, (long long)p->jump);
+    story_say(&w->story, "%s%s%s%s", p->dry ? ", dry" : "", p->checksum ? ", --checksum" : "", p->through ? ", --through" : "",
               cuts[p->cut]);
     if (p->cut == CUT_AGENT || p->cut == CUT_RUN)
-        world_say(w, " (m%u)", p->victim);
+        story_say(&w->story, " (m%u)", p->victim);
     if (p->cut)
-        world_say(w, " at %u", p->cut_at);
+        story_say(&w->story, " at %u", p->cut_at);
     if (r->killed)
-        world_say(w, ": killed\n");
+        story_say(&w->story, ": killed\n");
     else
-        world_say(w, ": status %d%s%s\n", (int)r->status, r->trouble[0] ? ", " : "", r->trouble);
+        story_say(&w->story, ": status %d%s%s\n", (int)r->status, r->trouble[0] ? ", " : "", r->trouble);
 }
 
 static void judge(struct world *w, const struct plan_of_run *p, struct run_result *r)
@@ -429,6 +381,7 @@ static void judge(struct world *w, const struct plan_of_run *p, struct run_resul
 static void run(struct world *w, const struct plan_of_run *p, struct run_result *r)
 {
     struct digest before[WORLD_MEMBERS];
+    struct listener l = {r, p, 0, w};
     *r = (struct run_result){.cut = p->cut != CUT_NOT};
     hooks_jump(p->jump);
     hooks_drive(hooks_agent[p->driver].ahead);
@@ -441,9 +394,9 @@ static void run(struct world *w, const struct plan_of_run *p, struct run_result 
     }
     hooks_reset_calls();
     if (p->cut && p->cut != CUT_ASKED)
-        drive_apart(w, p, r);
+        r->status = story_apart(&w->story, drive, &l, &r->killed);
     else
-        drive(w, p, r);
+        r->status = drive(&l);
     hooks_agent[p->victim].fault = HOOKS_NONE;
     say_run(w, p, r);
     unsigned all = (1u << w->members) - 1;
@@ -478,7 +431,7 @@ static void check_healed(struct world *w, const bool doubt[WORLD_PATHS])
     for (unsigned m = 0; m < w->members; m++)
         for (int p = 0; p < w->paths; p++)
             if (w->copy[m][p].damaged && !doubt[p])
-                world_fail(w, "%s of m%u was not healed", world_path(w, p, path), m);
+                story_fail(&w->story, "%s of m%u was not healed", world_path(w, p, path), m);
 }
 
 static bool any_damage(const struct world *w)
@@ -505,19 +458,19 @@ static void finish(struct world *w)
     for (unsigned m = 0; m < w->members; m++)
         p.order[p.n++] = m;
     choose_members(w, &p);
-    world_say(w, "  at the end\n");
+    story_say(&w->story, "  at the end\n");
     judge_look(w);
     bool doubt = find_doubt(w, doubtful), damage = any_damage(w);
     run(w, &p, &r);
     if (r.status != SOS_OK && !doubt && !damage)
-        world_fail(w, "the final run ended with status %d: %s", (int)r.status, r.trouble);
+        story_fail(&w->story, "the final run ended with status %d: %s", (int)r.status, r.trouble);
     check_healed(w, doubtful);
     judge_equal(w, p.took_part);
     p.checksum = false;
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         run(w, &p, &r);
     if (!doubt && (r.status != SOS_OK || r.actions > 0))
-        world_fail(w, "a second run had %llu actions and status %d: %s", (unsigned long long)r.actions, (int)r.status,
+        story_fail(&w->story, "a second run had %llu actions and status %d: %s", (unsigned long long)r.actions, (int)r.status,
                    r.trouble);
     judge_equal(w, p.took_part);
 }
@@ -545,7 +498,7 @@ void world_op_text(const struct world *w, const struct op *op, char *out, size_t
 
 void world_init(struct world *w, uint64_t seed, const char *base, size_t ops)
 {
-    *w = (struct world){.seed = seed, .base = base, .paths = WORLD_PLAIN};
+    *w = (struct world){.story = {.seed = seed, .base = base}, .paths = WORLD_PLAIN};
     hooks_init(base);
     acts_draw(w, ops);
     for (unsigned m = 0; m < w->members; m++)
@@ -563,10 +516,10 @@ static void make_stores(struct world *w)
         int fd = mkdir(root, 0755) == 0 ? open(file, O_WRONLY | O_CREAT | O_EXCL, 0644) : -1;
         const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
         if (fd < 0 || write(fd, "keep", 4) != 4 || futimens(fd, times) < 0)
-            world_fail(w, "the test cannot make %s: %s", file, strerror(errno));
+            story_fail(&w->story, "the test cannot make %s: %s", file, strerror(errno));
         close(fd);
         snprintf(hooks_agent[m].root, sizeof hooks_agent[m].root, "%s", root);
-        world_say(w, "  m%u: clock %+lld s\n", m, (long long)hooks_agent[m].ahead);
+        story_say(&w->story, "  m%u: clock %+lld s\n", m, (long long)hooks_agent[m].ahead);
     }
     struct digest d = tree_digest(false, "keep", 4);
     world_content(w, &d, "keep");
@@ -583,13 +536,13 @@ static void check_announced(struct world *w, struct plan_of_run *p, const struct
     q.jump = 0;
     run(w, &q, &r);
     if (sure && r.told_less != dry->told_less)
-        world_fail(w, "in another order of members other actions are announced");
+        story_fail(&w->story, "in another order of members other actions are announced");
     p->dry = false;
     p->jump = 0;
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         run(w, p, &r);
     if (sure && r.told != dry->told)
-        world_fail(w, "a dry run announced other actions than the run carried out");
+        story_fail(&w->story, "a dry run announced other actions than the run carried out");
 }
 
 static bool is_there(const struct world *w, unsigned mask, int path)
@@ -618,9 +571,9 @@ static void play_run(struct world *w, const struct op *op, size_t i)
     if (!choose_members(w, &p) || (p.remove >= 0 && !is_there(w, p.took_part, p.remove)) ||
         (p.scrub && !have_been_in_runs(w, p.took_part)))
         return;
-    world_say(w, "  %zu:\n", i);
+    story_say(&w->story, "  %zu:\n", i);
     run(w, &p, &r);
-    if (p.dry && !w->failure[0])
+    if (p.dry && !w->story.failure[0])
         check_announced(w, &p, &r);
 }
 
@@ -652,7 +605,7 @@ static void play_op(struct world *w, size_t i)
         return;
     judge_look_at(w, op->member);
     world_op_text(w, op, text, sizeof text);
-    world_say(w, "  %zu: %s\n", i, text);
+    story_say(&w->story, "  %zu: %s\n", i, text);
 }
 
 bool world_play(struct world *w)
@@ -661,19 +614,19 @@ bool world_play(struct world *w)
     make_stores(w);
     say_settings(w);
     judge_look(w);
-    for (size_t i = 0; i < w->ops && !w->failure[0]; i++)
-        if (w->keep[i])
+    for (size_t i = 0; i < w->story.ops && !w->story.failure[0]; i++)
+        if (w->story.keep[i])
             play_op(w, i);
-    if (!w->failure[0])
+    if (!w->story.failure[0])
         finish(w);
     for (unsigned m = 0; m < w->members; m++)
         tree_remove(world_root(w, m, root));
-    snprintf(root, sizeof root, "%s/policy", w->base);
+    snprintf(root, sizeof root, "%s/policy", w->story.base);
     tree_remove(root);
-    return !w->failure[0];
+    return !w->story.failure[0];
 }
 
 void world_free(struct world *w)
 {
-    buf_free(&w->log);
+    buf_free(&w->story.log);
 }

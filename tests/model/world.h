@@ -10,10 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "object/digest.h"
-#include "sos-sync.h"
+#include "story.h"
 
 #define WORLD_MEMBERS 5u
 #define WORLD_NAMES 3u  /* of an object in its directory: a, b, d */
@@ -23,7 +22,6 @@
 #define WORLD_TEXT 200u /* bytes of a path, with its end */
 #define WORLD_EVENTS 1024u
 #define WORLD_CONTENTS 600u
-#define WORLD_OPS 200u
 
 /* What the policy of a world says. */
 struct settings {
@@ -79,15 +77,11 @@ struct look {
 };
 
 struct world {
-    uint64_t seed;
+    struct story story;   /* first */
     struct settings settings;
     bool clocks;          /* some are wrong */
-    bool verbose;         /* log says what runs do */
-    const char *base;     /* the directory for its stores; borrowed */
     unsigned members;
-    size_t ops;
-    struct op op[WORLD_OPS];
-    bool keep[WORLD_OPS]; /* false: left out of a replay */
+    struct op op[STORY_OPS];
 
     bool away[WORLD_MEMBERS];
     bool met[WORLD_MEMBERS][WORLD_MEMBERS]; /* [a][b]: a certainly remembers b */
@@ -112,8 +106,6 @@ struct world {
         unsigned runs, killed, damaged, conflicts, dry, gone, kept, removed, restored, scrubbed, limited, expired;
         uint64_t actions;
     } counts;
-    struct buf log;       /* what was done, a line each; text */
-    char failure[1024];   /* "" while all is well */
 };
 
 /* ---- acts (acts.c): what people do ---- */
@@ -143,7 +135,7 @@ struct run_result {
     unsigned took_part;     /* mask of members */
     uint64_t actions;
     uint64_t told, told_less; /* sums over the actions; less: without who gives */
-    char trouble[400];      /* the first that was told */
+    char trouble[STORY_TROUBLE];      /* the first that was told */
 };
 
 void judge_look(struct world *w); /* looks at all members and what is where; fails on what nobody wrote */
@@ -160,8 +152,6 @@ void world_init(struct world *w, uint64_t seed, const char *base, size_t ops);
 bool world_play(struct world *w); /* true: all was well. Leaves nothing in base */
 void world_free(struct world *w);
 
-void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* the first counts */
-void world_say(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *world_root(const struct world *w, unsigned m, char out[512]); /* where it is now */
 char *world_path(const struct world *w, int path, char out[WORLD_TEXT]);
 int world_path_of(const struct world *w, const char *text); /* -1: none of them */
