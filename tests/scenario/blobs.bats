@@ -1,4 +1,5 @@
 load lib
+load ssh
 load blobs
 
 # SoS blob-servers as members.
@@ -415,9 +416,7 @@ teardown() {
 
 @test "blobs: store: makes a member a directory, here or elsewhere, without touching sos.conf" {
     serve a; serve b; serve c
-    printf '#!/bin/sh\nwhile [ "$1" != far ]; do shift; done\nshift\nexec sh -c "$*"\n' >rsh
-    chmod +x rsh
-    EXTRA+=(--rsh "$PWD/rsh" --remote-command "$SOS_SYNC")
+    rsh_here
     blob a one; blob b two; blob c three
     printf '[1]\n-: %s\n-: %s\n-: %s\n' "$a" "$b" "$c" >sos.conf
     printf '[node %s]\nstore: %s/a\n[node %s]\nstore: ssh://far%s/b\n' "$a" "$PWD" "$b" "$PWD" >policy

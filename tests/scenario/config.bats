@@ -17,19 +17,6 @@ found() {
     grep -a '^group .*: .*, ' <<<"$output" | grep -v 'dry run' | tr -d , >found || true
 }
 
-# refused WHAT [ARGS...]: status 1, a message that has WHAT in it (an extended regular expression), and nothing was changed.
-refused() {
-    local what=$1
-    shift
-    snapshot "$W"/s? >before
-    exits 1 "$@"
-    grep -aEq -- "$what" <<<"$errors" || {
-        printf 'no "%s" in:\n%s\n' "$what" "$errors"
-        return 1
-    }
-    snapshot "$W"/s? | diff before -
-}
-
 # ---- both forms ----
 
 @test "config: a plain list is the group default" {

@@ -1,69 +1,26 @@
-#!/usr/bin/env bats
-# Deletions: propagated, restored, outlived by edits, forgotten in time, made by rm, and held back by --max-delete.
-
 load lib
 load ssh
+load policies
 
-setup_file() {
-    command -v ssh >/dev/null && [ -x /usr/sbin/sshd ] || return 0
-    ssh_begin
-    ssh_start
-    ssh_alias far "$ssh_port"
-}
+# Deletions: propagated, restored, outlived by edits, forgotten in time, made by rm, and held back by --max-delete.
 
-teardown_file() { [ ! -d "$BATS_FILE_TMPDIR/ssh" ] || servers_stop; }
+setup_file() { far_begin; }
+teardown_file() { servers_stop; }
 
 setup() {
     setup_world
-    mkdir a b c
     group a b c
-    policy 'deletions: propagate'
+    asks 'deletions: propagate'
 }
 
 teardown() { teardown_world; }
 
-# group MEMBER...: the group 1 of these directories, by name.
-group() {
-    local m
-    printf '[1]\n' >conf
-    for m in "$@"; do printf '%s: %s/%s\n' "$m" "$PWD" "$m"; done >>conf
-}
-
-# The same, of which all but the first are on another machine.
+# far_group MEMBER...: all but the first are on another machine.
 far_group() {
-    [ -d "$BATS_FILE_TMPDIR/ssh" ] || skip "no sshd"
-    ssh_world
-    group "$1"
-    for m in "${@:2}"; do printf '%s: ssh://far%s/%s\n' "$m" "$PWD" "$m"; done >>conf
-    policy 'deletions: propagate'
-}
-
-# policy LINE...: of the group, for every run from here on.
-policy() {
-    printf '[group 1]\n' >policy
-    printf '%s\n' "$@" >>policy
-}
-
-# run STATUS ARGS...: of the group; its actions are in $did.
-run() {
-    exits "$1" "${@:2}" --config conf --policy policy --json
-    did=$(acts <<<"$output" | sort)
-}
-
-# A dry run says what the run does, and how it ends, and changes nothing.
-run_as_dry() {
-    local before planned
-    before=$(snapshot a b c)
-    run "$1" --dry-run "${@:2}"
-    planned=$did
-    [ "$(snapshot a b c)" = "$before" ] || { echo "the dry run changed something"; return 1; }
-    run "$@"
-    diff <(echo "$planned") <(echo "$did")
-}
-
-calm() {
-    run 0
-    [ -z "$did" ] || { echo "not idle: $did"; return 1; }
+    far_world
+    group "$@"
+    behind far "${@:2}"
+    asks 'deletions: propagate'
 }
 
 reasons() { jq -r 'select(.event == "action") | "\(.action) \(.reason)"' <<<"$output" | sort -u; }
@@ -125,7 +82,7 @@ rmdir deleted" ]
 }
 
 @test "deletions: restore is the default" {
-    policy
+    asks
     put a f 1
     put a d/g 2
     run 0
@@ -308,7 +265,7 @@ delete g b" ]
 }
 
 @test "deletions: a member away for longer than tombstones last rejoins by adding, never by deleting" {
-    policy 'deletions: propagate' 'tombstones: 1s'
+    asks 'deletions: propagate' 'tombstones: 1s'
     put a f 1
     put a g 2
     run 0
@@ -330,7 +287,7 @@ copy g c" ]
 }
 
 @test "deletions: tombstones expire, and are no objects" {
-    policy 'deletions: propagate' 'tombstones: 1s'
+    asks 'deletions: propagate' 'tombstones: 1s'
     put a f 1
     put a g 2
     run 0
@@ -352,7 +309,7 @@ copy g c" ]
 # ---- rm ----
 
 @test "rm: an object goes from all members, through the trash, and stays away" {
-    policy # restore: rm is meant all the same
+    asks # restore: rm is meant all the same
     put a f 1
     put a d/g 2
     run 0
@@ -437,7 +394,7 @@ delete g c" ]
 
 @test "rm: a member that is away learns of it later, under restore as well" {
     far_group a b c
-    policy
+    asks
     put a f 1
     put a keep 1
     run 0
@@ -453,7 +410,7 @@ delete g c" ]
 
 @test "rm: the only member that is there remembers for those that are away" {
     group a b
-    policy
+    asks
     put a d/f 1
     put a keep 1
     run 0
@@ -480,7 +437,7 @@ delete g c" ]
 }
 
 @test "rm: more than max-delete allows may be meant" {
-    policy 'max-delete: 1'
+    asks 'max-delete: 1'
     for i in 1 2 3 4; do put a d/$i $i; done
     put a keep 1
     run 0
@@ -522,10 +479,10 @@ update d/7 c" ]
     many
     rm a/d/{1..5}
     run_as_dry 6 --max-delete 24%
-    policy 'deletions: propagate' 'max-delete: 10%'
+    asks 'deletions: propagate' 'max-delete: 10%'
     run 6
     [[ $errors == *"max-delete (10%)"* ]]
-    policy 'deletions: propagate' 'max-delete: 4'
+    asks 'deletions: propagate' 'max-delete: 4'
     run 6
     run_as_dry 0 --max-delete 25%
     same a b c
@@ -534,9 +491,8 @@ update d/7 c" ]
 @test "max-delete: is 25% by default, but 100 objects at least" {
     local i
     in_memory
-    mkdir -p a b c
     group a b c
-    policy 'deletions: propagate'
+    asks 'deletions: propagate'
     for i in {1..130}; do put a "$i" "$i"; done
     run 0
     rm a/{1..100}
@@ -609,9 +565,8 @@ update d/7 c" ]
 @test "deletions: a run that is killed while it deletes loses nothing, and the next one goes on" {
     local i
     in_memory
-    mkdir -p a b c
     group a b c
-    policy 'deletions: propagate'
+    asks 'deletions: propagate'
     for i in {1..60}; do put a "d$((i % 5))/$i" "$i"; done
     run 0
     contents a b c >"$BATS_TEST_TMPDIR/before"

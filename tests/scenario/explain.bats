@@ -1,30 +1,14 @@
 load lib
+load ssh
+load policies
 
 # --explain: who has an object, who should, why, and which line of the policy says so.
 
 setup() {
     setup_world
-    members g a b c d
+    members a b c d
 }
-teardown() {
-    cd /
-    [ -z "${rotting:-}" ] || rm -rf "$rotting"
-    teardown_world
-}
-
-# members GROUP NAME...: directories of these names are one more group, and stores from now on.
-members() {
-    local m
-    echo "[$1]" >>conf
-    for m in "${@:2}"; do
-        mkdir -p "$m"
-        echo "$m: $PWD/$m" >>conf
-    done
-    exits 0 --config conf
-}
-
-asks() { printf '%s\n' '[group g]' "$@" >policy; }
-go() { ends "$1" --config conf --policy policy --json "${@:2}"; }
+teardown() { teardown_world; }
 
 # explained STATUS OBJECT LINE...: of each member, as text says it.
 explained() {
@@ -124,7 +108,7 @@ why() { jq -r --arg m "$1" 'select(.event == "explain") | .members[] | select(.m
 
 @test "explain: a damaged copy, and an object with no other" {
     rotting_world
-    members g a b c
+    members a b c
     put a one "the first object" 2020-01-01
     asks 'replicas: 1' 'preferred: b'
     go 0
@@ -182,7 +166,9 @@ why() { jq -r --arg m "$1" 'select(.event == "explain") | .members[] | select(.m
 }
 
 @test "explain: several groups: each that has it, and it is no error that others have not" {
-    members h x y
+    mkdir x y
+    printf '[h]\nx: %s/x\ny: %s/y\n' "$PWD" "$PWD" >>conf
+    exits 0 --config conf
     put a one 1
     put x one 1
     put y two 2

@@ -1,31 +1,11 @@
 load lib
+load ssh
+load policies
 
 # Disks that turn out to be full: what was done is written down all the same, and others take what is left.
 
-setup() {
-    setup_world
-    echo '[g]' >conf
-}
-teardown() {
-    cd /
-    teardown_world
-}
-
-# members NAME...: directories of these names below this one are the group "g".
-members() {
-    local m
-    names=("$@")
-    for m in "$@"; do
-        mkdir -p "$m"
-        echo "$m: $PWD/$m" >>conf
-    done
-}
-
-# asks LINE...: the policy of the group.
-asks() { printf '%s\n' '[group g]' "$@" >policy; }
-
-# go STATUS [ARGS...]: one run, as JSON.
-go() { exits "$1" --config conf --policy policy --json "${@:2}"; }
+setup() { setup_world; }
+teardown() { teardown_world; }
 
 # many STORE NUMBER BYTES: so many files.
 many() {
@@ -60,14 +40,14 @@ spills_over() {
 
 @test "full: small files fill a disk to the last page, and the next member takes the others" {
     mount_tmpfs small 2m
-    members a small b
+    group a small b
     many a 1000 100
     spills_over 250
 }
 
 @test "full: ext4, filled by a group without a policy" {
     mount_loop small ext4 8m
-    members a small b
+    group a small b
     many a 1300 5000
     for n in 1 2; do
         exits 3 --config conf --json
@@ -81,7 +61,7 @@ spills_over() {
 @test "full: there are no more inodes" {
     mount_tmpfs small 16m
     mount -o remount,nr_inodes=100 small
-    members a small b
+    group a small b
     many a 300 100
     spills_over 60
 }
@@ -89,7 +69,7 @@ spills_over() {
 @test "full: names alone fill the disk with the journal" {
     local n long
     mount_tmpfs small 1m
-    members a small
+    group a small
     long=$(printf '%0200d' 0)
     mkdir -p "a/$long"
     for n in $(seq 3000); do : >"a/$long/$long$n"; done
@@ -104,14 +84,14 @@ spills_over() {
 @test "full: empty files do not fit on a full disk either" {
     mount_tmpfs small 16m
     mount -o remount,nr_inodes=100 small
-    members a small b
+    group a small b
     many a 300 0
     spills_over 60
 }
 
 @test "full: with nobody else to take them it is said, and what fits is there" {
     mount_tmpfs small 2m
-    members a small
+    group a small
     many a 1000 100
     asks 'replicas: 1'
     ends "3 4" --config conf --policy policy --json
@@ -124,7 +104,7 @@ spills_over() {
 
 @test "full: without a policy, too" {
     mount_tmpfs small 2m
-    members a small b
+    group a small b
     many a 1000 100
     exits 3 --config conf --json
     [ "$(summary unreachable <<<"$output")" = 0 ]
@@ -135,7 +115,7 @@ spills_over() {
 
 @test "full: somebody else has filled the disk, down to the last byte" {
     mount_tmpfs small 2m
-    members a small b
+    group a small b
     put a d/one 1
     asks 'replicas: 1' 'preferred: small'
     go 0
@@ -176,8 +156,8 @@ spills_over() {
 
 @test "full: a member that is lost for want of room all the same hands its replicas on" {
     command -v strace >/dev/null || skip "no strace"
-    members a small b
-    sed -i "s|^small: .*|small: ssh://far$PWD/small|" conf
+    group a small b
+    behind far small
     printf '#!/bin/sh\nexec %s "$SOS_SYNC" agent --root "%s"\n' '$TRACE' "$PWD/small" >link
     chmod +x link
     EXTRA=(--rsh "$PWD/link")

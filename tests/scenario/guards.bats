@@ -1,54 +1,25 @@
-#!/usr/bin/env bats
+load lib
+load ssh
+load policies
+
 # Guards: emptied stores, lost markers, other stores, mount points and sick disks, where deletions are propagated.
 # What a guard does with max-delete is in deletions.bats, and more of markers in hostile.bats.
 
-load lib
-load ssh
-
-setup_file() {
-    command -v ssh >/dev/null && [ -x /usr/sbin/sshd ] || return 0
-    ssh_begin
-    ssh_start
-    ssh_alias far "$ssh_port"
-}
-
-teardown_file() { [ ! -d "$BATS_FILE_TMPDIR/ssh" ] || servers_stop; }
+setup_file() { far_begin; }
+teardown_file() { servers_stop; }
 
 setup() {
     setup_world
-    mkdir a b c
-    printf 'a: %s/a\nb: %s/b\nc: %s/c\n' "$PWD" "$PWD" "$PWD" | sed '1i [1]' >conf
-    policy 'deletions: propagate'
+    group a b c
+    asks 'deletions: propagate'
 }
 
 teardown() { teardown_world; }
 
-policy() {
-    printf '[group 1]\n' >policy
-    printf '%s\n' "$@" >>policy
-}
-
 # The member c is on another machine.
 far_c() {
-    [ -d "$BATS_FILE_TMPDIR/ssh" ] || skip "no sshd"
-    ssh_world
-    sed -i "s|^c: |c: ssh://far|" conf
-}
-
-run() {
-    exits "$1" "${@:2}" --config conf --policy policy --json
-    did=$(acts <<<"$output" | sort)
-}
-
-# A dry run says what the run does, and how it ends, and changes nothing.
-run_as_dry() {
-    local before planned
-    before=$(snapshot a b c)
-    run "$1" --dry-run "${@:2}"
-    planned=$did
-    [ "$(snapshot a b c)" = "$before" ] || { echo "the dry run changed something"; return 1; }
-    run "$@"
-    diff <(echo "$planned") <(echo "$did")
+    far_world
+    behind far c
 }
 
 empties() { find "$1" -mindepth 1 -maxdepth 1 ! -name .sos-sync -exec rm -r {} +; }
@@ -115,7 +86,7 @@ delete d/5 a" ]
 }
 
 @test "guard: also where what is missing is restored" {
-    policy
+    asks
     begin
     empties c
     run_as_dry 6
@@ -126,7 +97,7 @@ delete d/5 a" ]
 }
 
 @test "guard: max-delete: 100% in the policy says that it is meant, too" {
-    policy 'deletions: propagate' 'max-delete: 100%'
+    asks 'deletions: propagate' 'max-delete: 100%'
     begin
     empties c
     run_as_dry 0
@@ -235,7 +206,7 @@ delete d/5 a" ]
 }
 
 @test "guard: mounts: cross: a mount point is a part of the store" {
-    policy 'deletions: propagate' 'mounts: cross'
+    asks 'deletions: propagate' 'mounts: cross'
     begin
     mkdir -p b/m
     mount_tmpfs b/m
@@ -250,7 +221,7 @@ delete d/5 a" ]
 }
 
 @test "guard: mounts: cross: what is not mounted now was not deleted" {
-    policy 'deletions: propagate' 'mounts: cross'
+    asks 'deletions: propagate' 'mounts: cross'
     begin
     mkdir -p b/m
     mount_tmpfs b/m

@@ -15,8 +15,6 @@ setup() {
 }
 teardown() {
     servers_stop
-    cd /
-    [ -z "${rotting:-}" ] || rm -rf "$rotting"
     teardown_world
 }
 

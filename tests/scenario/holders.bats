@@ -1,34 +1,25 @@
 load lib
+load ssh
+load policies
 
 # Copies on a member that is away are believed for a while. Only those that were known to have arrived.
 
 setup() {
-    setup_world
-    members a b c d
-    printf '#!/bin/sh\nexit 255\n' >away.sh
-}
-teardown() {
-    cd /
-    teardown_world
-}
-
-# members NAME...: directories of these names below this one are the group "g", and stores already. Their links are
-# scripts of their names, which anything can be done to.
-members() {
     local m
-    names=("$@")
-    echo '[g]' >conf
-    for m in "$@"; do
-        mkdir -p "$m"
+    setup_world
+    group a b c d
+    for m in a b c d; do
         here "$m"
-        echo "$m: ssh://$m$PWD/$m" >>conf
+        behind "$m" "$m"
     done
     printf '#!/bin/sh\nwhile [ ! -e "$1.sh" ]; do shift; done\nexec sh "$1.sh"\n' >link
     chmod +x link
     EXTRA=(--rsh "$PWD/link" --cache-dir "$PWD/cache")
     exits 0 --config conf
 }
+teardown() { teardown_world; }
 
+# The link of each member is a script of its name.
 # here MEMBER, away MEMBER, reads MEMBER, breaks MEMBER BYTES: it is there, is not, may only be read from, is lost after it
 # has been sent so many bytes.
 here() { echo "exec '$SOS_SYNC' agent --root '$PWD/$1'" >"$1.sh"; }
@@ -36,31 +27,8 @@ away() { echo 'exit 255' >"$1.sh"; }
 reads() { echo "exec '$SOS_SYNC' agent --root '$PWD/$1' --read-only" >"$1.sh"; }
 breaks() { echo "stdbuf -o0 head -c $2 | '$SOS_SYNC' agent --root '$PWD/$1'" >"$1.sh"; }
 
-# asks LINE...: the policy of the group.
+# In the place of the asks of all: the policy of the group, with this one line more.
 asks() { printf '%s\n' '[group g]' 'down-after: 1h' "$@" >policy; }
-
-# go STATUS [ARGS...]: one run, as JSON. What it did is in $done.
-go() {
-    exits "$1" --config conf --policy policy --json "${@:2}"
-    done=$(acts <<<"$output" | sort)
-}
-
-# The members that have it.
-has() {
-    local m
-    for m in "${names[@]}"; do
-        [ ! -e "$m/$1" ] || printf '%s' "$m"
-    done
-}
-
-# until_true COMMAND...: again and again, for twenty seconds at most.
-until_true() {
-    local end=$((SECONDS + 20))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || return 1
-        read -rt 0.05 <> <(:) || true
-    done
-}
 
 # What the members have recorded; and a run that ends with STATUS and changes nothing of it.
 recorded() { sha256sum "${names[@]/%//.sos-sync/manifest}"; }
@@ -78,7 +46,7 @@ records_nothing() {
     away b
     go 3
     [ "$(has one)" = abc ]
-    [ -z "$done" ]
+    [ -z "$(acts <<<"$output")" ]
 }
 
 @test "holders: one that was refused is not, and is made elsewhere" {
@@ -157,7 +125,7 @@ records_nothing() {
     until_true records_nothing 0
     away b
     go 3
-    [ -z "$done" ]
+    [ -z "$(acts <<<"$output")" ]
 }
 
 @test "holders: of a run that was killed nothing new is believed" {

@@ -1,7 +1,6 @@
-#!/usr/bin/env bats
-# conflict: keep-both: what lost stands beside the winner on all members, once, whatever it is and whoever runs.
-
 load lib
+
+# conflict: keep-both: what lost stands beside the winner on all members, once, whatever it is and whoever runs.
 
 setup() {
     setup_world

@@ -19,10 +19,12 @@ in_memory() {
     cd "$BATS_TEST_TMPDIR/world" || return 1
 }
 
-# Takes away whatever was mounted below the test's directory, last first; a loop device goes with its mount.
+# Takes away whatever was mounted below the test's directory, last first; a loop device goes with its mount. And what
+# rotting_world made.
 teardown_world() {
     local at
     cd / || return 1
+    [ -z "${rotting:-}" ] || rm -rf "$rotting"
     while at=$(last_mount) && [ -n "$at" ]; do
         umount "$at" 2>/dev/null || umount -l "$at" || return 1
     done
@@ -67,6 +69,20 @@ ends() {
     [[ " $want " == *" $got "* ]] && return 0
     printf 'exit status %s, not one of %s: sos-sync %s\n%s\n%s\n' "$got" "$want" "$*" "$output" "$errors"
     return 1
+}
+
+# refused WHAT [ARGS...]: status 1, a message that has WHAT in it (an extended regular expression), and nothing in the world
+# was changed.
+refused() {
+    local what=$1 world=$BATS_TEST_TMPDIR/world
+    shift
+    snapshot "$world" >"$BATS_TEST_TMPDIR/before"
+    exits 1 "$@"
+    grep -aEq -- "$what" <<<"$errors" || {
+        printf 'no "%s" in:\n%s\n' "$what" "$errors"
+        return 1
+    }
+    snapshot "$world" | diff "$BATS_TEST_TMPDIR/before" -
 }
 
 # The actions in --json output on standard input, one a line: ACTION PATH TO.
@@ -190,7 +206,7 @@ mount_loop() {
 
 # ---- damage ----
 
-# A world where `rot` works: on a file system that does not note who writes through a mapping. `rotting` is to be removed.
+# A world where `rot` works: on a file system that does not note who writes through a mapping.
 rotting_world() {
     command -v python3 >/dev/null || skip "no python3"
     rotting=$(mktemp -d /dev/shm/sos-sync.XXXXXX 2>/dev/null) || skip "no /dev/shm"

@@ -1,4 +1,6 @@
 load lib
+load ssh
+load policies
 
 # Policies: how many copies of an object there are, and who has them.
 
@@ -6,59 +8,7 @@ setup() {
     setup_world
     members a b c d e
 }
-teardown() {
-    cd /
-    [ -z "${rotting:-}" ] || rm -rf "$rotting"
-    teardown_world
-}
-
-# members NAME...: directories of these names below this one are the group "g"; far is another machine. Given stores of
-# their own, with an identity, so that everybody draws the same from now on.
-members() {
-    local m
-    names=("$@")
-    echo '[g]' >conf
-    for m in "$@"; do
-        mkdir -p "$m"
-        echo "$m: $PWD/$m" >>conf
-    done
-    exits 0 --config conf
-}
-
-# Member NAME is on another machine, which is this one, reached by a script in ssh's place.
-far() {
-    printf '#!/bin/sh\nwhile [ "$1" != far ]; do shift; done\nshift\nexec sh -c "$*"\n' >"$BATS_TEST_TMPDIR/rsh"
-    chmod +x "$BATS_TEST_TMPDIR/rsh"
-    EXTRA=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC")
-    sed -i "s|^$1: .*|$1: ssh://far$PWD/$1|" conf
-}
-
-# asks LINE...: the policy of the group.
-asks() { printf '%s\n' '[group g]' "$@" >policy; }
-
-# run STATUS [ARGS...]: one run, as JSON.
-go() { exits "$1" --config conf --policy policy --json "${@:2}"; }
-
-# follow [STATUS]: a dry run says what the run then does, and a second run has nothing to do. What was done is in $done.
-follow() {
-    local status=${1:-0} planned
-    planned=$(go "$status" -n && acts <<<"$output" | sort)
-    go "$status"
-    done=$(acts <<<"$output" | sort)
-    told=$output
-    diff <(echo "$planned") <(echo "$done")
-    go "$status"
-    [ -z "$(acts <<<"$output")" ] && [ "$(summary literal_bytes <<<"$output")" = 0 ]
-    tidy "${names[@]}"
-}
-
-# The members that have it: has PATH.
-has() {
-    local m
-    for m in "${names[@]}"; do
-        { [ ! -e "$m/$1" ] && [ ! -L "$m/$1" ]; } || printf '%s' "$m"
-    done
-}
+teardown() { teardown_world; }
 
 count() {
     local who
@@ -70,15 +20,6 @@ count() {
 did() { grep -c "^$1 ${2:-}" <<<"$done" || true; }
 
 notes() { jq -r 'select(.event == "note" or .event == "error") | .message' <<<"${1:-$told}"; }
-
-# until_true COMMAND...: again and again, for twenty seconds at most.
-until_true() {
-    local end=$((SECONDS + 20))
-    until "$@"; do
-        [ $SECONDS -lt $end ] || return 1
-        read -rt 0.05 <> <(:) || true
-    done
-}
 
 # ---- numbers ----
 

@@ -12,19 +12,6 @@ teardown() { teardown_world; }
 
 policy() { printf -- "${1//'{}'/$W}" >policy; }
 
-# refused WHAT [ARGS...]: status 1, a message with WHAT in it (an extended regular expression), and nothing was changed.
-refused() {
-    local what=$1
-    shift
-    snapshot "$W"/s? >before
-    exits 1 "$@"
-    grep -aEq -- "$what" <<<"$errors" || {
-        printf 'no "%s" in:\n%s\n' "$what" "$errors"
-        return 1
-    }
-    snapshot "$W"/s? | diff before -
-}
-
 # ---- files ----
 
 @test "policy: the user's file is read without being named, a named one in its place" {

@@ -1,27 +1,14 @@
 load lib
+load ssh
+load policies
 
 # A renamed object is the same object: it keeps its origin, and when it was first seen.
 
 setup() { setup_world; }
-teardown() {
-    cd /
-    teardown_world
-}
-
-go() { exits "$1" --config conf --policy policy --json "${@:2}"; }
-
-# world MEMBERS...: the group, in this order.
-world() {
-    local m
-    echo '[g]' >conf
-    for m in "$@"; do
-        mkdir -p "$m"
-        echo "$m: $PWD/$m" >>conf
-    done
-}
+teardown() { teardown_world; }
 
 deletions=propagate
-policy() { printf '%s\n' '[group g]' "deletions: $deletions" 'max-delete: 100%' "$@" >policy; }
+policy() { asks "deletions: $deletions" 'max-delete: 100%' "$@"; }
 
 # Below the group's stores: who has an object of this content.
 has() { grep -rlxF --exclude-dir=.sos-sync "$1" a b c 2>/dev/null | sort | xargs; }
@@ -52,7 +39,7 @@ END
             n=$((n + 1))
             mkdir "w$n"
             cd "w$n"
-            world $order
+            group $order
             policy 'replicas: 1' 'preferred: b'
             mkdir a/d
             echo one >a/d/one
@@ -76,7 +63,7 @@ END
 
 @test "renames: what may be lost is restored under its old name, and the new one has the old origin too" {
     deletions=restore
-    world a b c
+    group a b c
     policy 'replicas: 1' 'preferred: b'
     mkdir a/d
     echo one >a/d/one
@@ -90,7 +77,7 @@ END
 }
 
 @test "renames: empty files are told apart by their inodes alone" {
-    world a b c
+    group a b c
     policy 'replicas: 1' 'preferred: b'
     : >a/one
     : >a/two

@@ -1,17 +1,10 @@
-#!/usr/bin/env bats
-# How runs share stores, end and go on: locks, --wait, signals, and objects that do not stand still.
-
 load lib
 load ssh
 
-setup_file() {
-    command -v ssh >/dev/null && [ -x /usr/sbin/sshd ] || return 0
-    ssh_begin
-    ssh_start
-    ssh_alias far "$ssh_port"
-}
+# How runs share stores, end and go on: locks, --wait, signals, and objects that do not stand still.
 
-teardown_file() { [ ! -d "$BATS_FILE_TMPDIR/ssh" ] || servers_stop; }
+setup_file() { far_begin; }
+teardown_file() { servers_stop; }
 
 setup() {
     setup_world
@@ -29,8 +22,7 @@ teardown() {
 
 # far: the second member on another machine; $B is how it is given.
 far() {
-    [ -d "$BATS_FILE_TMPDIR/ssh" ] || skip "no sshd"
-    ssh_world
+    far_world
     B=ssh://far$PWD/b
 }
 B=b

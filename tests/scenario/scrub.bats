@@ -1,4 +1,5 @@
 load lib
+load ssh
 
 # Content that rots on its disk: found, not spread, kept aside, and healed from a good copy.
 
@@ -10,18 +11,7 @@ setup() {
     put a two "the second object" 2020-01-02
     ln -s two a/link
 }
-teardown() {
-    cd /
-    [ -z "${rotting:-}" ] || rm -rf "$rotting"
-    teardown_world
-}
-
-# Another machine is this one, reached by a script in ssh's place.
-by_script() {
-    printf '#!/bin/sh\nwhile [ "$1" != far ]; do shift; done\nshift\nexec sh -c "$*"\n' >"$BATS_TEST_TMPDIR/rsh"
-    chmod +x "$BATS_TEST_TMPDIR/rsh"
-    EXTRA+=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC")
-}
+teardown() { teardown_world; }
 
 # What the trash of STORE says of PATH: its reason, and the content that it keeps.
 quarantined() {
@@ -48,7 +38,7 @@ damaged() { jq -r --arg path "$1" 'select(.event == "error" and .path == $path a
 }
 
 @test "scrub: a link, and a far member" {
-    by_script
+    rsh_here
     settled a "far:$PWD/b" c
     rot b/dir/one
     rot c/two
@@ -176,7 +166,7 @@ heal dir/one a" ]
 }
 
 @test "damage: a far source that rots, in a bundle" {
-    by_script
+    rsh_here
     settled "far:$PWD/a" b
     rot a/dir/one
     exits 0 --json "far:$PWD/a" b c
@@ -199,7 +189,7 @@ heal dir/one a" ]
 # ---- status ----
 
 @test "status: what the stores have recorded, read only, of far members too" {
-    by_script
+    rsh_here
     settled a "far:$PWD/b"
     before=$(snapshot a b)
     exits 4 status --json a "far:$PWD/b" c

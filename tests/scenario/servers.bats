@@ -5,8 +5,7 @@ load ssh
 
 setup_file() {
     ssh_begin
-    ssh_start
-    ssh_alias far "$ssh_port"
+    ssh_serve far
 }
 teardown_file() { servers_stop; }
 

@@ -49,9 +49,11 @@ ssh_options() {
 need_commands() {
     local command
     for command in "$@"; do
-        command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] || skip "no $command"
+        have_command "$command" || skip "no $command"
     done
 }
+
+have_command() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 
 # far_program FILE [COMMAND...]: the program at the far end: ours, in an environment that a login would not give it.
 far_program() {
@@ -189,6 +191,24 @@ PidFile none
 MaxStartups 100
 SetEnv HOME=$SSH_DIR/home PATH=$SSH_DIR/bin:/usr/local/bin:/usr/bin:/bin
 CONF
+}
+
+# In setup_file, after ssh_begin: an sshd by these names, where this machine has one.
+ssh_serve() {
+    have_command sshd || return 0
+    ssh_start
+    ssh_alias "$1" "$ssh_port"
+}
+
+# Where only some scenarios of a file want a server: far_begin in setup_file, and far_world in those. Its name is "far".
+far_begin() {
+    have_command ssh && have_command ssh-keygen && have_command sshd || return 0
+    ssh_begin
+    ssh_serve far
+}
+far_world() {
+    [ -n "${ssh_port:-}" ] || skip "no sshd"
+    ssh_world
 }
 
 ssh_stop() { server_stop "${1:-$ssh_pid}"; }
@@ -367,6 +387,12 @@ shift
 exec sh -c "exec $*"
 SH
     chmod 755 "$1"
+}
+
+# From here on every other machine is this one, reached by such a script.
+rsh_here() {
+    rsh_script "$BATS_TEST_TMPDIR/rsh"
+    EXTRA+=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC")
 }
 
 # head and its like keep back what they have until it is enough, and both ends would wait for ever: stdbuf.

@@ -5,9 +5,7 @@ load ssh
 
 setup_file() {
     ssh_begin
-    command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || return 0
-    ssh_start
-    ssh_alias 'far far2 far3' "$ssh_port"
+    ssh_serve 'far far2 far3'
 }
 teardown_file() { servers_stop; }
 

@@ -1,14 +1,13 @@
 load lib
 load ssh
+load policies
 
 # Policies whose members are behind real sshd: b and c behind one, d behind another, which comes and goes. The member a is
 # local, or there is none.
 
 setup_file() {
     ssh_begin
-    command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || return 0
-    ssh_start
-    ssh_alias 'farb farc' "$ssh_port"
+    ssh_serve 'farb farc'
 }
 teardown_file() { servers_stop; }
 
@@ -18,7 +17,7 @@ setup() {
     ssh_world
     ssh_start
     ssh_alias fard "$ssh_port"
-    group a b c d
+    spread a b c d
 }
 teardown() {
     cd /
@@ -27,41 +26,19 @@ teardown() {
     teardown_world
 }
 
-# group NAME...: the group "g", and their stores. Of these a is here.
-group() {
+# spread NAME...: these are the members, and stores; a is here.
+spread() {
     local m
-    names=("$@")
-    echo '[g]' >conf
-    for m in "$@"; do
-        mkdir -p "$m"
-        if [ "$m" = a ]; then echo "a: $PWD/a"; else echo "$m: ssh://far$m$PWD/$m"; fi >>conf
-    done
+    group "$@"
+    for m in "$@"; do [ "$m" = a ] || behind "far$m" "$m"; done
     exits 0 --config conf
 }
 
-asks() { printf '%s\n' '[group g]' "$@" >policy; }
-go() { ends "$1" --config conf --policy policy --json "${@:2}"; }
-
-# follow: a dry run says what the run then does, status is content, and a second run has nothing to do.
-follow() {
-    local planned
-    planned=$(go 0 -n && acts <<<"$output" | sort)
-    go 0
-    done=$(acts <<<"$output" | sort)
-    diff <(echo "$planned") <(echo "$done")
-    go 0 status
-    go 0
-    [ -z "$(acts <<<"$output")" ] && [ "$(summary literal_bytes <<<"$output")" = 0 ]
+# The same as follow; and little travels for nothing, and status is content.
+follow_far() {
+    follow
     [ "$(summary wire_bytes <<<"$output")" -lt 16384 ]
-    tidy "${names[@]}"
-}
-
-# The members that have it.
-has() {
-    local m
-    for m in "${names[@]}"; do
-        { [ ! -e "$m/$1" ] && [ ! -L "$m/$1" ]; } || printf '%s' "$m"
-    done
+    go 0 status
 }
 
 # The server of d ends, with all that it serves; and listens again at the same port.
@@ -82,40 +59,40 @@ copies() { jq -r --arg m "$1" 'select(.event == "member" and .member == $m or .e
     put b dir/two "$(seq 20000)"
     ln -s nowhere c/three
     asks 'replicas: 1' 'preferred: d'
-    follow
+    follow_far
     [ "$(has one) $(has dir/two) $(has three)" = "ad bd cd" ]
     asks 'replicas: 2' 'preferred: d b'
-    follow
+    follow_far
     [[ "$(has one) $(has three)" = "abd bcd" ]]
     asks 'replicas: 1' 'preferred: d b'
-    follow
+    follow_far
     [ "$(has one) $(has dir/two) $(has three)" = "ad bd cd" ]
     asks 'replicas: 1' 'preferred: b c'
-    follow
+    follow_far
     [ "$(has one) $(has dir/two) $(has three)" = "ab bc bc" ]
     asks 'replicas: 2' 'preferred: d' 'blocked: b'
-    follow
+    follow_far
     [ "$(has one) $(has dir/two) $(has three)" = "acd bcd acd" ]
-    [ "$(jq -r 'select(.event == "note").message' <<<"$output")" = "1 object whose original stays on a blocked member" ]
+    [ "$(jq -r 'select(.event == "note").message' <<<"$told")" = "1 object whose original stays on a blocked member" ]
     asks 'replicas: 3'
-    follow
+    follow_far
     same a b c d
     asks 'replication: disallowed'
-    follow
+    follow_far
     [ "$(has one) $(has dir/two) $(has three)" = "a b c" ]
     [ "$(trashed d | sort -u | tr '\n' ' ')" = "dir/two one three " ]
 }
 
 @test "ssh policies: edits and new objects reach those that are to have them, and an edit is sent as a difference" {
-    group b c d
+    spread b c d
     head -c 3000000 /dev/urandom >b/big
     put c one first 2020-01-01
     asks 'replicas: 1' 'preferred: d'
-    follow
+    follow_far
     [ "$(has big) $(has one)" = "bd cd" ]
     printf 'in the middle of it' | dd of=d/big bs=1 seek=1500000 conv=notrunc status=none
     put d one second 2020-01-02
-    follow
+    follow_far
     [ "$(has big) $(has one) $(cat c/one)" = "bd cd second" ]
     cmp b/big d/big
     mv b/big b/renamed
@@ -128,7 +105,7 @@ copies() { jq -r --arg m "$1" 'select(.event == "member" and .member == $m or .e
 @test "ssh policies: a member whose server is down: nothing moves, what counts on it waits, and when it is back the surplus goes" {
     put a one 1
     asks 'replicas: 2' 'preferred: d c' 'down-after: 1h'
-    follow
+    follow_far
     [ "$(has one)" = acd ]
     d_goes
     put a two 2
@@ -147,14 +124,14 @@ copies() { jq -r --arg m "$1" 'select(.event == "member" and .member == $m or .e
         "its copy is to go, which waits for members that are away
 away; said to have it" ]
     d_returns
-    follow
+    follow_far
     [ "$(has one) $(has two)" = "ad ad" ]
 }
 
 @test "ssh policies: after down-after it is replaced, and its copy is the surplus when it is back" {
     put a one 1
     asks 'replicas: 1' 'preferred: d' 'down-after: 1s'
-    follow
+    follow_far
     [ "$(has one)" = ad ]
     d_goes
     local end=$((SECONDS + 20))
@@ -167,7 +144,7 @@ away; said to have it" ]
     [ -z "$(acts <<<"$output")" ]
     asks 'replicas: 1' 'down-after: 1s'
     d_returns
-    follow
+    follow_far
     [ "$(has one)" = ab ] || [ "$(has one)" = ac ] || [ "$(has one)" = ad ]
     [ "$(grep -c ^prune <<<"$done")" = 1 ]
 }
@@ -188,12 +165,12 @@ away; said to have it" ]
     go 0
     [ "$(find c -maxdepth 1 -type f | wc -l) $(find d -maxdepth 1 -type f | wc -l)" = "100 0" ]
     [ "$(sort -u <(cd a && cksum ./[0-9]*) <(cd c && cksum ./[0-9]*) | wc -l)" = 100 ]
-    follow
+    follow_far
 }
 
 @test "ssh policies: copies that are to stay are read again before another goes; with --prune-check=stat they are looked at" {
     rotting_world
-    group a b c d
+    spread a b c d
     put b one "the first object" 2020-01-01
     put b two "the second one!!" 2020-01-01
     asks 'replicas: 2' 'preferred: c d'

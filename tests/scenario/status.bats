@@ -1,4 +1,6 @@
 load lib
+load ssh
+load policies
 
 # What status says of copies: how many a policy asks for and how many there are, as of the last run.
 
@@ -6,33 +8,7 @@ setup() {
     setup_world
     members a b c d
 }
-teardown() {
-    cd /
-    [ -z "${rotting:-}" ] || rm -rf "$rotting"
-    teardown_world
-}
-
-# members NAME...: directories of these names are the group "g", and stores from now on.
-members() {
-    local m
-    echo '[g]' >conf
-    for m in "$@"; do
-        mkdir -p "$m"
-        echo "$m: $PWD/$m" >>conf
-    done
-    exits 0 --config conf
-}
-
-asks() { printf '%s\n' '[group g]' "$@" >policy; }
-go() { ends "$1" --config conf --policy policy --json "${@:2}"; }
-
-# Member NAME is on another machine, which is this one, reached by a script in ssh's place.
-far() {
-    printf '#!/bin/sh\nwhile [ "$1" != far ]; do shift; done\nshift\nexec sh -c "$*"\n' >"$BATS_TEST_TMPDIR/rsh"
-    chmod +x "$BATS_TEST_TMPDIR/rsh"
-    EXTRA=(--rsh "$BATS_TEST_TMPDIR/rsh" --remote-command "$SOS_SYNC" --cache-dir "$BATS_TEST_TMPDIR/cache")
-    sed -i "s|^$1: .*|$1: ssh://far$PWD/$1|" conf
-}
+teardown() { teardown_world; }
 
 # stands STATUS LINE...: what status says of the members and of the group: copies there/wanted +surplus, originals on blocked
 # members; of the group also objects under- and over-replicated. Lines that $drawn matches are left to chance.

@@ -1,5 +1,6 @@
-# What odd file systems and odd files do to the versions that a store keeps.
 load lib
+
+# What odd file systems and odd files do to the versions that a store keeps.
 
 setup() { setup_world; }
 teardown() { teardown_world; }

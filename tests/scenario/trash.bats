@@ -1,22 +1,15 @@
-#!/usr/bin/env bats
-# The trash: what lies in it and why, putting back, emptying, a full disk.
-
 load lib
 load ssh
+load policies
 
-setup_file() {
-    command -v ssh >/dev/null && [ -x /usr/sbin/sshd ] || return 0
-    ssh_begin
-    ssh_start
-    ssh_alias far "$ssh_port"
-}
+# The trash: what lies in it and why, putting back, emptying, a full disk.
 
-teardown_file() { [ ! -d "$BATS_FILE_TMPDIR/ssh" ] || servers_stop; }
+setup_file() { far_begin; }
+teardown_file() { servers_stop; }
 
 setup() {
     setup_world
-    printf '[1]\na: %s/a\nb: %s/b\nc: %s/c\n' "$PWD" "$PWD" "$PWD" >conf
-    mkdir a b c
+    group a b c
 }
 
 teardown() { teardown_world; }
@@ -85,7 +78,7 @@ overwritten() {
 
 @test "Trash: an object comes back by its path, at the member that had it, and is an edit that spreads" {
     overwritten
-    trash restore --group 1 d/f
+    trash restore --group g d/f
     [[ $output == *"b: restored d/f" ]]
     [ "$(cat b/d/f)" = old ]
     [ "$(stat -c %Y b/d/f)" = 1000000000 ]
@@ -119,7 +112,7 @@ overwritten() {
     exits 0 --config conf
     rm a/f b/f c/f
     exits 0 --config conf
-    trash restore --group 1 f
+    trash restore --group g f
     [ "$(cat b/f)" = precious ]
     exits 0 --config conf
     same a b c
@@ -135,13 +128,13 @@ overwritten() {
     put a "$odd/$odd" new 1000000001
     ln -sfn elsewhere a/link
     exits 0 --config conf
-    trash restore --group 1 "$odd/$odd" link
+    trash restore --group g "$odd/$odd" link
     [ "$(cat "b/$odd/$odd")" = old ]
     [ "$(readlink b/link)" = nowhere ]
     rm a/dir
     put a dir/in x
     exits 0 --config conf
-    want=3 trash restore --group 1 dir
+    want=3 trash restore --group g dir
     [[ $errors == *"not empty"* ]]
     exits 0 --config conf
     same a b c
@@ -173,7 +166,7 @@ overwritten() {
     put a d/f newer
     exits 0 --config conf
     [ "$(items | grep -c ^b)" = 2 ]
-    want=3 trash restore --group 1 l/secret
+    want=3 trash restore --group g l/secret
     trash empty
     [ "$(cat out/secret)" = secret ]
     [ -e b/.sos-sync/marker ] && [ -d b/.sos-sync/trash/mine ]
@@ -184,7 +177,7 @@ overwritten() {
     EXTRA=(--state-dir "$PWD/states")
     overwritten
     [ "$(items | wc -l)" = 2 ]
-    trash restore --group 1 d/f
+    trash restore --group g d/f
     [ "$(cat b/d/f)" = old ]
     [ ! -e b/.sos-sync ]
 }
@@ -204,11 +197,11 @@ overwritten() {
     exec 9<b
     flock -s 9
     exits 0 trash list --config conf
-    exits 5 trash empty --config conf --group 1
+    exits 5 trash empty --config conf --group g
     [ "$(trashed b)" = d/f ]
     exec 9<&-
     mv c gone
-    exits 6 trash empty --config conf --group 1
+    exits 6 trash empty --config conf --group g
     [ -z "$(trashed b)" ]
     [ "$(trashed gone)" = d/f ]
 }
@@ -252,12 +245,11 @@ overwritten() {
 }
 
 @test "Trash: of a member on another machine" {
-    [ -d "$BATS_FILE_TMPDIR/ssh" ] || skip "no sshd"
-    ssh_world
-    printf '[1]\na: %s/a\nb: ssh://far%s/b\nc: ssh://far%s/c\n' "$PWD" "$PWD" "$PWD" >conf
+    far_world
+    behind far b c
     overwritten
     [ "$(items | wc -l)" = 2 ]
-    trash restore --group 1 d/f
+    trash restore --group g d/f
     [ "$(cat b/d/f)" = old ]
     exits 0 --config conf
     same a b c
@@ -266,7 +258,7 @@ overwritten() {
 }
 
 @test "Trash: off: nothing is left after the run, nothing is lost in it" {
-    printf '[group 1]\ntrash: off\n' >policy
+    asks 'trash: off'
     EXTRA=(--policy "$PWD/policy")
     overwritten
     [ -z "$(ls -A b/.sos-sync/trash c/.sos-sync/trash | grep -v :)" ]
@@ -281,7 +273,7 @@ overwritten() {
 }
 
 @test "Trash: a deletion is taken back: what was deleted everywhere is back everywhere, and stays" {
-    printf '[group 1]\ndeletions: propagate\n' >policy
+    asks 'deletions: propagate'
     EXTRA=(--policy "$PWD/policy")
     put a d/f precious 1000000000
     put a other x
@@ -291,7 +283,7 @@ overwritten() {
     [ ! -e b/d ] && [ ! -e c/d ]
     EXTRA=()
     [ "$(items)" = $'b deleted d/f\nc deleted d/f' ]
-    trash restore --group 1 d/f
+    trash restore --group g d/f
     EXTRA=(--policy "$PWD/policy")
     exits 0 --config conf
     same a b c

@@ -1,4 +1,6 @@
 load lib
+load ssh
+load policies
 
 # Who holds what: tables of tiny worlds, one line for each sentence that promises something.
 #
@@ -18,26 +20,20 @@ setup() {
     in_memory
     W=$PWD
 }
-teardown() {
-    cd /
-    teardown_world
-}
+teardown() { teardown_world; }
 
 all=(a b c d e)
 
-members() {
+world() {
     local m
     mkdir "$1"
     cd "$1" || return 1
-    echo '[g]' >conf
-    for m in "${all[@]}"; do echo "$m: $PWD/$m" >>conf; done
+    group "${all[@]}"
     printf '[h]\ny: %s/y\nz: %s/z\n' "$PWD" "$PWD" >>conf # whom it is nothing to
-    mkdir a b c d e y z
+    mkdir y z
     for m in a b c d e; do put "$m" common same 2001-01-01; done
     put y theirs 1
 }
-
-go() { exits "$1" --config conf --policy policy --json --group g "${@:2}"; }
 
 # policy TEXT: as in the tables.
 policy() {
@@ -64,7 +60,7 @@ begin() {
     else
         put "${who:0:1}" dir/one.x "the object" 2001-01-01
         policy "replicas: $((${#who} - 1)); preferred: $(fold -w 1 <<<"${who:1}" | xargs)"
-        go 0
+        go 0 --group g
     fi
     while [ -n "$since" ]; do
         m=${since:1:1}
@@ -114,13 +110,13 @@ wrong() { printf '%s\n    %s\n' "$what | $before | $policy | $after | $status | 
 row() {
     local planned acted
     { begin "$before" && policy "$policy"; } || { wrong "cannot begin: $output"; return 1; }
-    planned=$(go "$status" -n && acts <<<"$output" | sort) || { wrong "$planned"; return 1; }
-    go "$status" >told || { wrong "$(<told)"; return 1; }
+    planned=$(go "$status" --group g -n && acts <<<"$output" | sort) || { wrong "$planned"; return 1; }
+    go "$status" --group g >told || { wrong "$(<told)"; return 1; }
     acted=$(acts <<<"$output" | sort)
     [ "$planned" = "$acted" ] || { wrong "a dry run said: $planned, and was done: $acted"; return 1; }
     fits "$after" || { wrong "$has has it"; return 1; }
     [ "$(moves "$acted")" = "$moves" ] || { wrong "$(moves "$acted")"; return 1; }
-    go "$status" >told || { wrong "a second run: $(<told)"; return 1; }
+    go "$status" --group g >told || { wrong "a second run: $(<told)"; return 1; }
     [ -z "$(acts <<<"$output")" ] || { wrong "a second run: $(acts <<<"$output")"; return 1; }
     [ "$(find y z -type f)" = y/theirs ] || { wrong "in another group: $(find y z)"; return 1; }
 }
@@ -134,7 +130,7 @@ table() {
         read -r policy <<<"$policy" || true
         read -r status <<<"$status" && read -r moves <<<"$moves"
         n=$((n + 1))
-        members "$n"
+        world "$n"
         row || bad=$((bad + 1))
         cd "$W" && rm -rf "$n"
     done
@@ -275,25 +271,14 @@ END
 
 # ---- what is no policy ----
 
-# refused REGEXP LINES: a run ends with 1 before it starts, and says why, with file and line.
-refused() {
-    policy "$2"
-    snapshot "${all[@]}" >before
-    exits 1 --config conf --policy policy
-    snapshot "${all[@]}" | diff before -
-    grep -Eq -- "^sos-sync: policy:$1" <<<"$errors" || {
-        printf 'of "%s" it says:\n%s\n' "$2" "$errors"
-        return 1
-    }
-}
-
 @test "who holds what: a typo of any kind stops the run before it starts, with file and line" {
     local bad=0 said line
-    members typos
+    world typos
     put a dir/one.x "the object"
     while IFS='|' read -r said line; do
         read -r said <<<"$said" && read -r line <<<"$line"
-        refused "$said" "$line" || bad=$((bad + 1))
+        policy "$line"
+        refused "^sos-sync: policy:$said" --config conf --policy policy || bad=$((bad + 1))
     done <<'END'
 2: unknown key "replica"    | replica: 3
 2: replicas: "-1"           | replicas: -1
