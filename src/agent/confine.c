@@ -46,12 +46,7 @@ static void allow(struct rules *r, const char *path, int fd, unsigned access)
 /* For what is not there yet. */
 static void allow_parent(struct rules *r, const char *path)
 {
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    while (n > 0 && path[n - 1] != '/')
-        n--;
-    char *parent = n ? mem_strndup(path, n) : mem_strdup(".");
+    char *parent = file_parent(path);
     allow(r, parent, -1, READ_WRITE);
     r->parent[r->parents++] = parent;
     r->wide = true;

@@ -112,6 +112,16 @@ unsigned file_raise_limit(void)
     return lim.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)lim.rlim_cur;
 }
 
+char *file_parent(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    return n ? mem_strndup(path, n) : mem_strdup(".");
+}
+
 /* at < 0: from the descriptor's own place on. */
 static ssize_t read_all(int fd, void *buf, size_t n, off_t at)
 {

@@ -37,6 +37,9 @@ int file_dirs_parent(struct file_dirs *d, const char *path, size_t len, const ch
 /* As many descriptors as this process may have at all, instead of as many as it was given; returns that number. */
 unsigned file_raise_limit(void);
 
+/* The directory that a file or directory is in, by a path that somebody gave: "." for a mere name. The caller frees. */
+char *file_parent(const char *path);
+
 /* Loops over EINTR and short counts. Bytes read (short only at the end of file), or -1. */
 ssize_t file_read(int fd, void *buf, size_t n);
 ssize_t file_read_once(int fd, void *buf, size_t n); /* one read, which may give less */

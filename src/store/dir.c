@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "store/reserve.h"
+#include "store/root.h"
 #include "store/trash_list.h"
 #include "store/trash_restore.h"
 #include "store/trash_sweep.h"
@@ -13,7 +14,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -42,30 +42,8 @@ void dir_hold(struct dir *d)
 /* 0, also when it is not there; then d->root stays -1. */
 int dir_open_root(struct dir *d, struct err *e)
 {
-    d->root = open(d->o.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (d->root < 0 && errno != ENOENT)
-        return err_sys(e, "%s", d->o.root);
-    if (d->root < 0)
-        return 0;
-    if (flock(d->root, (d->o.dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
-        return 0;
-    if (errno != EWOULDBLOCK)
-        return err_sys(e, "%s: cannot lock it", d->o.root);
-    return in_use(d, e);
-}
-
-static bool parent_exists(const char *path)
-{
-    struct stat st;
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    while (n > 0 && path[n - 1] != '/')
-        n--;
-    char *parent = n ? mem_strndup(path, n) : mem_strdup(".");
-    bool is = stat(parent, &st) == 0 && S_ISDIR(st.st_mode);
-    free(parent);
-    return is;
+    int rc = root_open(d->o.root, d->o.dry_run, &d->root, e);
+    return rc == ERR_LOCKED ? in_use(d, e) : rc;
 }
 
 static int inspect_state(struct dir *d, struct store_info *info, struct err *e)
@@ -116,7 +94,7 @@ static int dir_inspect(struct store *s, struct store_info *info, struct err *e)
     if (rc < 0)
         return rc;
     info->exists = d->root >= 0;
-    info->parent_exists = info->exists || parent_exists(d->o.root);
+    info->parent_exists = info->exists || root_parent_exists(d->o.root);
     if (!info->exists)
         return 0;
     rc = inspect_state(d, info, e);

@@ -14,6 +14,7 @@
 #include "store/blob_keep.h"
 #include "store/blob_trash.h"
 #include "store/flat_put.h"
+#include "store/root.h"
 #include "store/state.h"
 #include "store/trash_restore.h"
 
@@ -26,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -81,31 +81,6 @@ char *store_flat_state(const char *root, const char *state_dir)
     return path;
 }
 
-static int open_root(struct flat *f, struct err *e)
-{
-    f->root = open(f->o.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (f->root < 0)
-        return errno == ENOENT ? 0 : err_sys(e, "%s", f->o.root);
-    if (flock(f->root, (f->o.dry_run ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
-        return 0;
-    return errno == EWOULDBLOCK ? err_set(e, ERR_LOCKED, "%s is in use by another run", f->o.root)
-                                : err_sys(e, "%s: cannot lock it", f->o.root);
-}
-
-static bool parent_exists(const char *path)
-{
-    struct stat st;
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    while (n > 0 && path[n - 1] != '/')
-        n--;
-    char *parent = n ? mem_strndup(path, n) : mem_strdup(".");
-    bool is = stat(parent, &st) == 0 && S_ISDIR(st.st_mode);
-    free(parent);
-    return is;
-}
-
 static int flat_inspect(struct store *s, struct store_info *info, struct err *e)
 {
     struct flat *f = flat_of(s);
@@ -117,11 +92,11 @@ static int flat_inspect(struct store *s, struct store_info *info, struct err *e)
     f->keep = blob_keep_new(&f->o, f->o.root, dir, &fresh);
     blob_keep_of_directory(f->keep);
     free(dir);
-    int rc = open_root(f, e);
+    int rc = root_open(f->o.root, f->o.dry_run, &f->root, e);
     if (rc < 0)
         return rc;
     info->exists = f->root >= 0;
-    info->parent_exists = info->exists || parent_exists(f->o.root);
+    info->parent_exists = info->exists || root_parent_exists(f->o.root);
     if (info->exists && fstatvfs(f->root, &fs) == 0)
         info->free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     rc = blob_keep_inspect(f->keep, info, e);
@@ -275,7 +250,7 @@ static int make_root(struct flat *f, struct err *e)
         return err_set(e, ERR_DENIED, "%s: does not exist, and is served for reading only (--read-only)", f->o.root);
     if (mkdir(f->o.root, 0777) < 0 && errno != EEXIST)
         return err_sys(e, "%s: cannot make the store", f->o.root);
-    return open_root(f, e);
+    return root_open(f->o.root, f->o.dry_run, &f->root, e);
 }
 
 static int flat_scan(struct store *s, const struct uuid *id, const char *group, struct store_scan *out, struct err *e)
