@@ -1,12 +1,10 @@
 /* Groups with blob-servers. */
 #include "run/run.h"
 
+#include "base/home.h"
 #include "base/mem.h"
 
-#include <pwd.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 bool blobs_member(const struct member *m)
 {
@@ -21,23 +19,9 @@ bool blobs_group(const struct group *g)
     return false;
 }
 
-static const char *absolute(const char *path)
-{
-    return path && path[0] == '/' ? path : NULL;
-}
-
 char *blobs_state_dir(const struct sos_options *o)
 {
-    if (o->state_dir)
-        return mem_strdup(o->state_dir);
-    const char *base = absolute(getenv("XDG_STATE_HOME"));
-    if (base)
-        return mem_printf("%s/sos-sync", base);
-    const char *home = absolute(getenv("HOME"));
-    const struct passwd *me = home ? NULL : getpwuid(geteuid());
-    if (me)
-        home = absolute(me->pw_dir);
-    return home ? mem_printf("%s/.local/state/sos-sync", home) : NULL;
+    return o->state_dir ? mem_strdup(o->state_dir) : home_place("XDG_STATE_HOME", ".local/state");
 }
 
 int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e)

@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/home.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "object/parents.h"
@@ -31,23 +31,9 @@ struct cache {
 
 /* ---- where ---- */
 
-static const char *absolute(const char *path)
-{
-    return path && path[0] == '/' ? path : NULL;
-}
-
 char *cache_dir(const char *given)
 {
-    if (given)
-        return mem_strdup(given);
-    const char *base = absolute(getenv("XDG_CACHE_HOME"));
-    if (base)
-        return mem_printf("%s/sos-sync", base);
-    const char *home = absolute(getenv("HOME"));
-    const struct passwd *me = home ? NULL : getpwuid(geteuid());
-    if (me)
-        home = absolute(me->pw_dir);
-    return home ? mem_printf("%s/.cache/sos-sync", home) : NULL;
+    return given ? mem_strdup(given) : home_place("XDG_CACHE_HOME", ".cache");
 }
 
 struct cache *cache_new(const char *dir, const struct uuid *id, const char *where, enum digest_algo hash, bool write)
