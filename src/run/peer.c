@@ -362,3 +362,17 @@ int peers_turn(struct run *r, struct err *e)
         return err_set(e, ERR_INTERRUPTED, "interrupted");
     return 0;
 }
+
+int peers_await(struct run *r, enum peer_state state, struct err *e)
+{
+    for (size_t i = 0; i < r->peers;) {
+        if (r->peer[i].state != state) {
+            i++;
+            continue;
+        }
+        int rc = peers_turn(r, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}

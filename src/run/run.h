@@ -253,6 +253,7 @@ void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt,
     __attribute__((format(printf, 4, 5)));
 /* One turn of the poll loop: all peers read from and written to, silence noticed, progress told. ERR_INTERRUPTED when a signal asked us to end. */
 int peers_turn(struct run *r, struct err *e);
+int peers_await(struct run *r, enum peer_state state, struct err *e); /* turns until no peer is in this state any more */
 
 /* ---- remote.c: what is different with members on other machines ---- */
 

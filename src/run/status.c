@@ -129,20 +129,6 @@ static void tell(struct run *r)
 
 /* ---- asking ---- */
 
-static int await_stated(struct run *r, struct err *e)
-{
-    for (size_t i = 0; i < r->peers;) {
-        if (r->peer[i].state != PEER_STATING) {
-            i++;
-            continue;
-        }
-        int rc = peers_turn(r, e);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
 int status_ask(struct run *r, struct err *e)
 {
     for (size_t i = 0; i < r->peers; i++)
@@ -150,7 +136,7 @@ int status_ask(struct run *r, struct err *e)
             wire_out_frame(&r->peer[i].out, MSG_STATUS, 0, NULL, 0);
             r->peer[i].state = PEER_STATING;
         }
-    int rc = await_stated(r, e);
+    int rc = peers_await(r, PEER_STATING, e);
     for (size_t i = 0; i < r->peers; i++)
         if (r->peer[i].state == PEER_STATED) {
             r->peer[i].scanned.totals = r->peer[i].stated.totals;

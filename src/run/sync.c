@@ -43,21 +43,6 @@ static int start_all(struct run *r, struct err *e)
     return 0;
 }
 
-/* Turns until no peer is in this state any more. */
-static int await(struct run *r, enum peer_state state, struct err *e)
-{
-    for (size_t i = 0; i < r->peers;) {
-        if (r->peer[i].state != state) {
-            i++;
-            continue;
-        }
-        int rc = peers_turn(r, e);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
 static bool locked(const struct run *r)
 {
     return r->summary.status == SOS_LOCKED;
@@ -67,7 +52,7 @@ int run_open(struct run *r, struct err *e)
 {
     int rc = start_all(r, e);
     if (rc == 0)
-        rc = await(r, PEER_OPENING, e);
+        rc = peers_await(r, PEER_OPENING, e);
     if (rc < 0)
         return rc;
     if ((locked(r) || r->blocked) && !r->states)
@@ -98,7 +83,7 @@ static int scan_all(struct run *r, struct err *e)
         message_put_scan(&p->out, &m);
         p->state = PEER_SCANNING;
     }
-    int rc = await(r, PEER_SCANNING, e);
+    int rc = peers_await(r, PEER_SCANNING, e);
     for (size_t i = 0; i < r->peers; i++)
         r->seen |= peer_lives(&r->peer[i]) ? UINT64_C(1) << i : 0;
     damage_count(r);
@@ -133,7 +118,7 @@ static int commit_all(struct run *r, struct err *e)
             compare_committing(r);
     }
     if (rc == 0)
-        rc = await(r, PEER_COMMITTING, e);
+        rc = peers_await(r, PEER_COMMITTING, e);
     if (rc == 0)
         compare_committed(r);
     return rc;
