@@ -204,9 +204,56 @@ static void on_done(void *ctx, uint64_t seq, int code, const char *message)
 
 /* ---- commands ---- */
 
+static void make_store(struct agent *a, const struct message_open *m)
+{
+    struct store_options o = {
+        .root = a->root,
+        .state_dir = a->state_dir,
+        .dry_run = a->dry_run,
+        .read_only = a->options->read_only,
+        .no_delete = a->options->no_delete,
+        .scratch = a->scratch,
+        .group = a->options->group,
+        .by = a->by,
+        .checksum = m->flags & OPEN_CHECKSUM,
+        .recall = m->flags & OPEN_RECALL,
+        .hash = m->flags & OPEN_SHA256 ? DIGEST_SHA256 : DIGEST_XXH3_128,
+        .fsync = (enum store_fsync)m->fsync,
+        .threads = m->threads,
+        .filter = filter_count(a->filter) ? a->filter : NULL,
+        .rules = m->rules,
+        .watch = {a, on_progress, on_problem, on_done, on_damage},
+    };
+    a->store = a->options->http ? store_http_new(&o) : a->blobs ? store_flat_new(&o) : store_dir_new(&o);
+    a->scratch = 0;
+}
+
+static void say_opened(struct agent *a, const struct store_info *info)
+{
+    struct message_peer *peer = mem_zalloc((info->peers + 1) * sizeof *peer);
+    for (size_t i = 0; i < info->peers; i++) {
+        const struct store_peer *p = &info->peer[i];
+        peer[i] = (struct message_peer){p->id, p->address, strlen(p->address), p->seen};
+    }
+    struct message_opened reply = {
+        .flags = (info->exists ? OPENED_EXISTS : 0u) | (info->parent_exists ? OPENED_PARENT : 0u) |
+                 (info->marked ? OPENED_MARKED : 0u) | (a->options->read_only ? OPENED_READ_ONLY : 0u) |
+                 (a->options->no_delete ? OPENED_NO_DELETE : 0u),
+        .id = info->id,
+        .caps = info->caps,
+        .free_bytes = info->free_bytes,
+        .group = info->group ? info->group : "",
+        .group_len = info->group ? strlen(info->group) : 0,
+        .peers = info->peers < MSG_PEERS_MAX ? info->peers : MSG_PEERS_MAX,
+    };
+    message_put_opened(&a->out, &reply, peer);
+    free(peer);
+}
+
 static int do_open(struct agent *a, struct frame *f, struct err *e)
 {
     struct message_open m;
+    struct store_info info = {0};
     int rc = message_get_open(f, &m, e);
     if (rc < 0)
         return rc;
@@ -222,48 +269,13 @@ static int do_open(struct agent *a, struct frame *f, struct err *e)
     a->squeeze = (enum squeeze_mode)m.compress;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     a->threads = m.threads || cores < 1 ? (unsigned)m.threads : (unsigned)cores;
-    struct store_options o = {
-        .root = a->root,
-        .state_dir = a->state_dir,
-        .dry_run = a->dry_run,
-        .read_only = a->options->read_only,
-        .no_delete = a->options->no_delete,
-        .scratch = a->scratch,
-        .group = a->options->group,
-        .by = a->by,
-        .checksum = m.flags & OPEN_CHECKSUM,
-        .recall = m.flags & OPEN_RECALL,
-        .hash = m.flags & OPEN_SHA256 ? DIGEST_SHA256 : DIGEST_XXH3_128,
-        .fsync = (enum store_fsync)m.fsync,
-        .threads = m.threads,
-        .filter = filter_count(a->filter) ? a->filter : NULL,
-        .rules = m.rules,
-        .watch = {a, on_progress, on_problem, on_done, on_damage},
-    };
-    a->store = a->options->http ? store_http_new(&o) : a->blobs ? store_flat_new(&o) : store_dir_new(&o);
-    a->scratch = 0;
-    struct store_info info = {0};
+    make_store(a, &m);
     rc = a->store->ops->inspect(a->store, &info, e);
     if (rc < 0)
         return rc;
     a->id = info.id;
     a->may_look = m.flags & OPEN_LOOK && a->store->ops->look;
-    struct message_peer *peer = mem_zalloc((info.peers + 1) * sizeof *peer);
-    for (size_t i = 0; i < info.peers; i++)
-        peer[i] = (struct message_peer){info.peer[i].id, info.peer[i].address, strlen(info.peer[i].address), info.peer[i].seen};
-    struct message_opened reply = {
-        .flags = (info.exists ? OPENED_EXISTS : 0u) | (info.parent_exists ? OPENED_PARENT : 0u) |
-                 (info.marked ? OPENED_MARKED : 0u) | (a->options->read_only ? OPENED_READ_ONLY : 0u) |
-                 (a->options->no_delete ? OPENED_NO_DELETE : 0u),
-        .id = info.id,
-        .caps = info.caps,
-        .free_bytes = info.free_bytes,
-        .group = info.group ? info.group : "",
-        .group_len = info.group ? strlen(info.group) : 0,
-        .peers = info.peers < MSG_PEERS_MAX ? info.peers : MSG_PEERS_MAX,
-    };
-    message_put_opened(&a->out, &reply, peer);
-    free(peer);
+    say_opened(a, &info);
     store_info_free(&info);
     return 0;
 }
