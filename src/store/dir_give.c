@@ -89,11 +89,15 @@ static int open_file(struct dir *d, const struct entry *want, struct err *e)
     return fd;
 }
 
+static bool unchanged(const struct stat *st, const struct entry *want)
+{
+    return S_ISREG(st->st_mode) && (uint64_t)st->st_size == want->size && clock_kept(want->mtime, seen_mtime(st));
+}
+
 static bool seems_unchanged(int fd, const struct entry *want)
 {
     struct stat st;
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == want->size &&
-           clock_kept(want->mtime, seen_mtime(&st));
+    return fstat(fd, &st) == 0 && unchanged(&st, want);
 }
 
 int dir_read_open(struct store *s, const struct entry *want, struct err *e)
@@ -123,10 +127,23 @@ bool dir_is_content(struct dir *d, const struct entry *want, const void *p, size
     return n == want->size && digest_same(&now, &want->digest);
 }
 
+/* What the scan kept of it, if it is still what it was. */
+static bool recalled(struct dir *d, const struct entry *want, void *buf)
+{
+    struct err ignored;
+    struct stat st;
+    const char *leaf;
+    if (!d->recall || want->kind != ENTRY_FILE || want->size > RECALL_LARGEST)
+        return false;
+    int dir = dir_find_source(d, want, &leaf, &ignored);
+    return dir >= 0 && fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && unchanged(&st, want) &&
+           recall_get(d->recall, &want->digest, (size_t)want->size, buf);
+}
+
 /* The digest says all that a look at the file could tell; which is taken only to say what is wrong. */
 int dir_read_file(struct store *s, const struct entry *want, void *buf, struct err *e)
 {
-    if (recall_get(dir_of(s)->recall, &want->digest, (size_t)want->size, buf))
+    if (recalled(dir_of(s), want, buf))
         return 0;
     int fd = open_file(dir_of(s), want, e), rc = 0;
     if (fd < 0)

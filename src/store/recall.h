@@ -1,7 +1,7 @@
 /*
  * Content of small files that a scan had to read, kept until somebody asks for it: what is new here is what the other members
- * lack, and opening a small file a second time costs more than reading it does. Content is found by its digest, so what is handed
- * out is what was scanned, whatever became of the file since. Several threads may use one at a time.
+ * lack, and opening a small file a second time costs more than reading it does. Content is found by its digest: what is handed
+ * out is what was scanned, so whether the file still is that is for the caller to find out. Several threads may use one at a time.
  */
 #ifndef STORE_RECALL_H
 #define STORE_RECALL_H

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 }
 C
     # shellcheck disable=SC2086
-    "${CC:-cc}" -Wall -Werror ${OPT:-} ${CFLAGS:-} ${LDFLAGS:-} -I "$I/include" -o prog prog.c -L "$I/lib" -lsos-sync -larchive -lxxhash \
+    ${CC:-cc} -Wall -Werror ${OPT:-} ${CFLAGS:-} ${LDFLAGS:-} -I "$I/include" -o prog prog.c -L "$I/lib" -lsos-sync -larchive -lxxhash \
         -ljansson -lssh2 -lrsync -lzstd -lcrypto -lexpat -ldl -pthread
     mkdir a b
     put a x 1

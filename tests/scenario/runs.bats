@@ -210,7 +210,7 @@ writer() {
 # A source that changes once, after the scan and before it is read for copying: the second try in the same run takes it.
 changes_once() {
     command -v strace >/dev/null || skip "no strace"
-    put a log 'the first'
+    put a log "the first, and $(head -c 20000 /dev/zero | tr '\0' x)" # what is small is not opened again
     put a other 1
     EXTRA+=(--no-sandbox)
     # The reader opens it for the scan, and for the copy: it is late for the second.
