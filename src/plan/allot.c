@@ -79,15 +79,18 @@ static uint64_t origins(const struct allot_group *g, const struct merge_row *row
 
 /*
  * Whoever had an object when it was first seen calls itself the origin, until a run says who that is: the first that is
- * not blocked. So does a run that has given up a blocked origin, which may be back now.
+ * not blocked. Whoever makes it anew by itself later does so, too, and is not asked. A run that has given up a blocked
+ * origin says it of another; the first may be back now.
  */
 static unsigned find_origin(const struct allot_group *g, const struct merge_row *row, const struct verdict *v, uint64_t blocked)
 {
     unsigned origin = member_of(g, &v->winner.origin);
-    if (!row || origin == PLACE_NOBODY || !(blocked & bit(origin)))
+    if (!row || origin == PLACE_NOBODY)
         return origin;
-    uint64_t settled = origins(g, row, v, true), others = settled & bit(origin) ? settled : origins(g, row, v, false);
-    others &= others & bit(origin) ? ~blocked : 0;
+    uint64_t settled = origins(g, row, v, true), said = settled ? settled : origins(g, row, v, false) | bit(origin);
+    if (said & bit(origin) && !(blocked & bit(origin)))
+        return origin;
+    uint64_t others = said & ~blocked ? said & ~blocked : said & bit(origin) ? 0 : said;
     return others ? (unsigned)__builtin_ctzll(others) : origin;
 }
 
