@@ -122,6 +122,15 @@ static void put_item(struct reporter *r, const struct sos_action *a)
     output_line(out);
 }
 
+/* The object stays on others alone. */
+static bool gives_up(const struct sos_action *a)
+{
+    for (size_t i = 0; i < a->afters; i++)
+        if (strcmp(a->after[i], a->to) == 0)
+            return false;
+    return a->afters > 0;
+}
+
 static void put_conflict(struct reporter *r, const struct sos_action *a)
 {
     struct output *out = r->out;
@@ -132,8 +141,12 @@ static void put_conflict(struct reporter *r, const struct sos_action *a)
     output_name(out, a->path);
     output_str(out, ": ");
     output_name(out, a->to);
-    output_str(out, dry ? " would get the version of " : " got the version of ");
-    output_name(out, a->from ? a->from : "another member");
+    if (gives_up(a)) {
+        output_str(out, dry ? " would have no copy any more" : " has no copy any more");
+    } else {
+        output_str(out, dry ? " would get the version of " : " got the version of ");
+        output_name(out, a->from ? a->from : "another member");
+    }
     output_str(out, dry ? "; its own would go to the trash of " : "; its own is in the trash of ");
     output_name(out, a->to);
     output_line(out);

@@ -160,6 +160,14 @@ static void leave_stuck(struct allot_group *g, struct allotment *out)
     g->tries &= ~tried;
 }
 
+/* Of what is kept under a new name nobody has a copy yet that could be too much. */
+static void keep_beside(struct allotment *out)
+{
+    out->before &= out->place.wanted;
+    out->place.drop = out->place.waiting = 0;
+    out->place.drops = 0;
+}
+
 /* Whoever is to get what others have held for long gets it for a reason; as long as the records say who had it. */
 static void say_why(const struct allot_group *g, const struct merge_row *row, struct verdict *v, const struct allotment *a)
 {
@@ -197,6 +205,8 @@ void allot(struct allot_group *g, const struct merge_row *row, struct verdict *v
     g->world.away = away;
     leave_stuck(g, out);
     take_room(g, out->place.add, o.size);
+    if (!row)
+        keep_beside(out);
     out->after = (out->before | out->place.add) & ~out->place.drop;
     /* An older version that stands in for a member that is away vouches for nothing before it is brought up to date. */
     out->wanted = to_parts(g, out->place.wanted | (out->place.drop ? out->place.keep & out->outdated : 0));

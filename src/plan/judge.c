@@ -154,7 +154,8 @@ static int add_prunes(struct judge *j, const struct verdict *v, const struct all
     for (uint64_t left = a->drop; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         drop.need[i] = NEED_PRUNE;
-        drop.reason[i] = (uint8_t)allot_reason(j->a.group, a, i);
+        /* That it lost is more than that it goes: nobody else has what is in its trash then. */
+        drop.reason[i] = (uint8_t)(v->losers >> i & 1 ? REASON_CONFLICT : allot_reason(j->a.group, a, i));
     }
     return add_step(j, &drop, a->drop, &how, e);
 }

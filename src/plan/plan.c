@@ -105,7 +105,7 @@ static enum plan_action action_for(const struct verdict *v, unsigned i)
     if (v->need[i] == NEED_RECORD)
         return ACTION_RECORD;
     if (v->need[i] == NEED_PRUNE)
-        return ACTION_PRUNE;
+        return v->reason[i] == REASON_CONFLICT ? ACTION_CONFLICT : ACTION_PRUNE;
     if (v->need[i] == NEED_REMOVE)
         return v->row->at[i]->kind == ENTRY_DIR ? ACTION_RMDIR : ACTION_DELETE;
     if (v->reason[i] == REASON_CONFLICT)

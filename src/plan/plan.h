@@ -18,7 +18,7 @@ enum plan_action {
     ACTION_COPY,
     ACTION_UPDATE,
     ACTION_ADOPT,
-    ACTION_CONFLICT, /* content is replaced, the member's own version goes to the trash */
+    ACTION_CONFLICT, /* content is replaced, or not wanted here; the member's own version goes to the trash */
     ACTION_RMDIR,    /* a directory goes */
     ACTION_DELETE,   /* the object goes to the trash */
     ACTION_PRUNE,    /* so does a copy that is not wanted any more; others hold it */

@@ -289,7 +289,7 @@ static void keep_old(struct http_puts *p, struct put *x, const struct store_op *
 {
     struct err e;
     bool damage = op->how == STORE_CONTENT && op->why == STORE_WHY_DAMAGED;
-    bool due = damage || op->how == STORE_REMOVE || (op->how == STORE_CONTENT && op->why == STORE_WHY_CONFLICT);
+    bool due = damage || op->how == STORE_REMOVE || op->why == STORE_WHY_CONFLICT;
     if (!due || p->o->rules.trash == 0)
         return;
     int rc = http_trash_save(p->trash, x->path, store_why_text(op->why), &e);

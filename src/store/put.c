@@ -711,7 +711,7 @@ static int put_prune(struct put *p, struct op *op, struct err *e)
     if (rc == 0 && op->have->kind == ENTRY_DIR)
         clear_out(p, op);
     else if (rc == 0)
-        add_item(p, op, PUT_REMOVE)->why = STORE_WHY_PRUNED;
+        add_item(p, op, PUT_REMOVE)->prunes = true;
     return rc;
 }
 

@@ -388,7 +388,7 @@ static int meta_of_link(struct put_item *it, struct stat *st, struct err *e)
 /* That it is gone already is as good, but where it was not to count as deleted. */
 static int vanished(const struct put_item *it, struct err *e)
 {
-    return it->why == STORE_WHY_PRUNED ? changed(e) : 0;
+    return it->prunes ? changed(e) : 0;
 }
 
 /*
@@ -403,7 +403,7 @@ static int take_away(struct put_batch *b, struct put_item *it, struct err *e)
         return errno == ENOENT ? vanished(it, e) : err_sys(e, "cannot take it away");
     int rc = fstatat(dir, it->temp.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !seen_is(&it->seen, &st, false)
                  ? changed(e) : trash_take(b->a.trash, dir, it->temp.name, it->path,
-                              store_why_text(it->why == STORE_WHY_PRUNED ? it->why : STORE_WHY_DELETED), e);
+                              store_why_text(it->prunes ? it->why : STORE_WHY_DELETED), e);
     if (rc < 0 && temp_rename(dir, it->temp.name, dir, it->leaf) < 0)
         it->keep_intent = true;
     it->temp.name[0] = '\0';

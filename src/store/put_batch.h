@@ -51,6 +51,7 @@ struct put_item {
     char *target;         /* of a PUT_LINK; owned */
     struct seen seen;     /* what may be there */
     bool gone;            /* it is a tombstone's */
+    bool prunes;          /* of a PUT_REMOVE: a copy that is not wanted here */
     enum store_why why;   /* that goes to the trash */
     uint32_t mode;
     uint64_t size;

@@ -578,7 +578,7 @@ int message_get_apply(struct frame *f, char *path, char *from_path, struct messa
     bool content = m->how == STORE_CONTENT && m->entry.kind != ENTRY_DIR;
     bool gone = m->entry.kind == ENTRY_GONE, prune = m->how == STORE_PRUNE;
     bool fits = gone ? m->how == STORE_RECORD || m->how == STORE_REMOVE : m->how != STORE_REMOVE;
-    fits &= prune == (m->why == STORE_WHY_PRUNED);
+    fits &= m->why == STORE_WHY_PRUNED ? prune : !prune || m->why == STORE_WHY_CONFLICT;
     bool patch = m->from == MSG_FROM_PATCH;
     return finish(f, content == (m->from != STORE_FROM_NOWHERE) && m->entry.flags == 0 && fits &&
                   (!patch || m->entry.kind == ENTRY_FILE), e);

@@ -256,6 +256,46 @@ update one b" ]
     [ "$(trashed a)" = one ]
 }
 
+@test "placement: a version that loses where it is not wanted is told as a conflict, and kept aside as one" {
+    put a one first 2020-01-01
+    asks
+    follow
+    put a one "of a" 2020-01-03
+    put c one "of c" 2020-01-02
+    asks 'replicas: 1' 'preferred: b' 'blocked: c'
+    [ "$(planned | grep ' c ')" = "conflict one c [a,b,c,d,e => a,b] conflict" ]
+    exits 0 --config conf --policy policy
+    [[ $output == *"conflict: one: c has no copy any more; its own is in the trash of c"* ]]
+    [ "$(has one) $(trashed c)" = "ab one" ]
+    grep -qP "\tconflict\tone" c/.sos-sync/trash/*.txt
+    go 0
+    [ -z "$(acts <<<"$output")" ]
+}
+
+@test "placement: a version that loses where it is not wanted is kept under another name by those that may have it" {
+    put a one first 2020-01-01
+    asks
+    follow
+    put a one "of a" 2020-01-03
+    put c one "of c" 2020-01-02
+    asks 'conflict: keep-both' 'replicas: 1' 'preferred: b' 'blocked: c'
+    go 0
+    [ "$(has one)" = ab ]
+    [ "$(cat a/one.conflict-*-c b/one.conflict-*-c)" = "of cof c" ]
+    [ ! -e c/one ]
+    go 0
+    [ -z "$(acts <<<"$output")" ]
+}
+
+@test "placement: a version that somebody makes on a member without the object moves nobody's original" {
+    put a one first 2020-01-01
+    asks 'replicas: 0'
+    follow
+    put c one second 2020-01-02
+    follow
+    [ "$(has one) $(cat a/one)" = "a second" ]
+}
+
 @test "placement: what is deleted on a holder is deleted on all, and a pruned copy is no deletion" {
     put a one 1
     put a two 2

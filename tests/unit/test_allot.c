@@ -264,6 +264,9 @@ static void all_are_here(void **state)
         /* but not once a run has settled who it is */
         {"replicas: 0\nblocked: b", " o=? a=x b=x(b)", "ab => b -a once b origin b"},
         {"replicas: 0\nblocked: b", " o=? a=x(a) b=x(b)", "ab => a -b once a origin a"},
+        /* nor does whoever makes a version of his own become it then */
+        {"replicas: 0", " o=? a=x(a) c=y", "ac => a +a -c once a origin a"},
+        {"replicas: 1", " o=? b=x(b) c=y d=x(b)", "bcd => bc +b record c -d once bc origin b"},
         /* and one that lost it gets it back */
         {"replicas: 1", " b=x(ab)", "b => ab +a"},
     };
