@@ -31,14 +31,13 @@ static unsigned count(uint64_t set)
     return (unsigned)__builtin_popcountll(set);
 }
 
-static void count_members(struct tally *t, uint64_t wanted, uint64_t there)
+static void count_members(struct tally *t, uint64_t wanted, uint64_t there, uint64_t surplus)
 {
-    for (uint64_t left = wanted | there; left; left &= left - 1) {
+    for (uint64_t left = wanted | surplus; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
-        bool wants = wanted >> i & 1, has = there >> i & 1;
-        t->member[i].wanted += wants;
-        t->member[i].there += wants && has;
-        t->member[i].surplus += has && !wants;
+        t->member[i].wanted += wanted >> i & 1;
+        t->member[i].there += (wanted & there) >> i & 1;
+        t->member[i].surplus += surplus >> i & 1;
     }
 }
 
@@ -50,18 +49,19 @@ void status_take(void *ctx, const struct verdict *v, const struct allotment *a)
         return; /* a version that a run would keep under another name: nobody has that yet */
     uint64_t origin = p->origin == PLACE_NOBODY ? 0 : UINT64_C(1) << p->origin;
     uint64_t there = a->before & ~a->outdated, sound = there & ~(a->policy->blocked & ~origin);
+    uint64_t surplus = a->before & ~p->wanted; /* an older version is one, too */
     unsigned asked = p->asked + 1, good = count(sound) < asked ? count(sound) : asked;
     t->objects++;
     t->bytes += v->winner.kind == ENTRY_FILE ? v->winner.size : 0;
     t->group.wanted += asked;
     t->group.there += good;
-    t->group.surplus += count(there & ~p->wanted);
+    t->group.surplus += count(surplus);
     t->under += good < asked;
-    t->over += (there & ~p->wanted) != 0;
+    t->over += surplus != 0;
     t->group.blocked_originals += p->blocked_original;
     if (p->blocked_original)
         t->member[p->origin].blocked_originals++;
-    count_members(t, p->wanted, there);
+    count_members(t, p->wanted, there, surplus);
 }
 
 /* ---- telling ---- */

@@ -127,6 +127,10 @@ some_objects() {
     go "3 4 6"
     mv away c
     stands 4 "a 1/1" "b 1/1" "c 0/1" "d 0/0" "all 2/3 under 1"
+    # But one that nobody asks for is one too many.
+    asks 'replicas: 1' 'blocked: c d'
+    stands 4 "a 1/1" "b 1/1" "c 0/0 +1" "d 0/0" "all 2/2 +1 over 1"
+    asks 'replicas: 2' 'blocked: d'
     go 0
     stands 0 "a 1/1" "b 1/1" "c 1/1" "d 0/0" "all 3/3"
 }
