@@ -273,7 +273,7 @@ static int take_exclude(const struct parser *ps, const struct key *key, struct p
     struct pattern pattern;
     if (text_is(value, "!"))
         return err_set(ps->e, ERR_CONF,
-                       "%s: \"!\" would forget the rules of the command line; a file of this name is [!]",
+                       "%s: \"!\" would forget the rules of the command line; a file of this name is **/!",
                        key->name);
     bool prefix = value.len > 1 && (value.p[0] == '-' || value.p[0] == '+') && value.p[1] == ' ';
     struct span bare = text_from(value, prefix ? 2 : 0);
@@ -534,6 +534,13 @@ static int header_node(struct span s, char **name, struct err *e)
     return header_plain(s, end, "address", name, e);
 }
 
+/* What --exclude would not take for a pattern can't be meant as one here. */
+static bool is_rule(const char *pattern)
+{
+    bool sign = *pattern == '+' || *pattern == '-' || *pattern == '!';
+    return sign && (*pattern == '!' ? !pattern[1] : pattern[1] == ' ');
+}
+
 static int header_sound(enum policy_kind kind, const char *name, const char *pattern, struct err *e)
 {
     if (name && !*name)
@@ -541,6 +548,9 @@ static int header_sound(enum policy_kind kind, const char *name, const char *pat
                        kind == SECTION_NODE ? "address" : "group's name");
     if (kind != SECTION_PATTERN)
         return 0;
+    if (is_rule(pattern))
+        return err_set(e, ERR_CONF, "\"%.100s\" is a rule of --exclude, and no pattern; an object of this name is **/%.100s",
+                       pattern, pattern);
     struct pattern compiled;
     int rc = pattern_compile(&compiled, pattern, strlen(pattern), e);
     pattern_free(&compiled);

@@ -298,6 +298,9 @@ END
 2: trash: "often"           | trash: often
 2: sos.conf has no group G  | [group G]; replicas: 1
 2: .*/f; it is written      | [node @/f]; name: f
+2: "- \*.x" is a rule       | [group typos: - *.x]; replicas: 1
+2: "[+] dir" is a rule       | [group typos: + dir]; replicas: 1
+2: "!" is a rule            | [group typos: !]; replicas: 1
 2: .*nod                    | [nod @/b]; name: f
 END
     [ $bad = 0 ]

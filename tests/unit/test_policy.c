@@ -207,7 +207,7 @@ static void mistakes_stop_the_run(void **state)
         {"[group 2]\nmax-delete: 101%\n", 2, "0 to 100"},
         {"[group 2]\nmax-delete: %\n", 2, "0 to 100"},
         {"[group 2]\nexclude: [a\n", 2, "exclude"},
-        {"[group 2]\nexclude: !\n", 2, "[!]"},
+        {"[group 2]\nexclude: !\n", 2, "**/!"},
         {"[group 2]\nexclude: a#b\n", 2, "quotes"},
         {"[group 2]\nname: x\n", 2, "cannot stand"},
         {"[group 2: x]\ntrash: 3d\n", 2, "cannot stand"},
