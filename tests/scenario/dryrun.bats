@@ -110,14 +110,14 @@ teardown() { teardown_world; }
 # RANDOM_WORLDS=N runs N worlds in each test instead of the usual number; WORLD=SEED that one alone.
 
 @test "random worlds: a dry run's actions are the run's; all members end the same; one edit wins; nothing is lost" {
-    random_worlds 1 60 whole_rounds
+    random_worlds 1 12 whole_rounds
 }
 
 @test "random worlds: with --through" {
     EXTRA=(--through)
-    random_worlds 1001 12 whole_rounds
+    random_worlds 1001 4 whole_rounds
 }
 
 @test "random worlds: runs of some members only, in any order, end the same and lose nothing" {
-    random_worlds 2001 16 partial_rounds
+    random_worlds 2001 4 partial_rounds
 }
