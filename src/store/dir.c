@@ -261,6 +261,6 @@ struct store *store_dir_new(const struct store_options *options)
     d->root = d->manifest = d->before = -1;
     d->state.fd = -1;
     /* Of what a check reads, little is new. */
-    d->recall = d->o.recall && !d->o.checksum && !d->o.rules.parts ? recall_new(0) : NULL;
+    d->recall = d->o.recall && !d->o.checksum && !d->o.rules.parts ? recall_new(0, RECALL_FRESH_MS) : NULL;
     return &d->store;
 }

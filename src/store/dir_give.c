@@ -127,17 +127,17 @@ bool dir_is_content(struct dir *d, const struct entry *want, const void *p, size
     return n == want->size && digest_same(&now, &want->digest);
 }
 
-/* What the scan kept of it, if it is still what it was. */
+/* What the scan kept of it, if it is still that. */
 static bool recalled(struct dir *d, const struct entry *want, void *buf)
 {
     struct err ignored;
     struct stat st;
     const char *leaf;
-    if (!d->recall || want->kind != ENTRY_FILE || want->size > RECALL_LARGEST)
-        return false;
+    enum recall_age age = want->kind == ENTRY_FILE ? recall_get(d->recall, &want->digest, (size_t)want->size, buf) : RECALL_NOTHING;
+    if (age != RECALL_OLD)
+        return age == RECALL_FRESH;
     int dir = dir_find_source(d, want, &leaf, &ignored);
-    return dir >= 0 && fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && unchanged(&st, want) &&
-           recall_get(d->recall, &want->digest, (size_t)want->size, buf);
+    return dir >= 0 && fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0 && unchanged(&st, want);
 }
 
 /* The digest says all that a look at the file could tell; which is taken only to say what is wrong. */

@@ -1,8 +1,10 @@
 #include "store/recall.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,11 +21,13 @@ struct chunk {
 
 struct slot {
     const uint8_t *content; /* NULL: free */
+    int64_t since;          /* monotonic ms */
     uint32_t n;
     struct digest digest;
 };
 
 struct recall {
+    int64_t fresh_ms;
     pthread_mutex_t lock; /* over all that follows */
     uint64_t left;        /* bytes that chunks and slots may still take */
     struct chunk *chunk;  /* the newest first */
@@ -41,9 +45,10 @@ static uint64_t machines_share(void)
     return share < RECALL_BYTES_MAX ? share : RECALL_BYTES_MAX;
 }
 
-struct recall *recall_new(uint64_t bytes)
+struct recall *recall_new(uint64_t bytes, int64_t fresh_ms)
 {
     struct recall *r = mem_zalloc(sizeof *r);
+    r->fresh_ms = fresh_ms;
     pthread_mutex_init(&r->lock, NULL);
     r->left = bytes ? bytes : machines_share();
     r->used = CHUNK;
@@ -118,21 +123,23 @@ void recall_put(struct recall *r, const struct digest *d, const void *content, s
     uint8_t *to = s && !s->content ? take(r, n) : NULL;
     if (to) {
         memcpy(to, content, n); /* under the lock: who finds the slot finds all of it */
-        *s = (struct slot){to, (uint32_t)n, *d};
+        *s = (struct slot){to, clock_mono_ms(), (uint32_t)n, *d};
         r->taken++;
     }
     pthread_mutex_unlock(&r->lock);
 }
 
-bool recall_get(struct recall *r, const struct digest *d, size_t n, void *out)
+enum recall_age recall_get(struct recall *r, const struct digest *d, size_t n, void *out)
 {
+    enum recall_age age = RECALL_NOTHING;
     if (!r || n == 0 || n > RECALL_LARGEST)
-        return false;
+        return age;
     pthread_mutex_lock(&r->lock);
     const struct slot *s = r->slots ? slot_of(r->slot, r->slots, d) : NULL;
-    bool found = s && s->content && s->n == n;
-    if (found)
+    if (s && s->content && s->n == n) {
         memcpy(out, s->content, n);
+        age = clock_mono_ms() - s->since < r->fresh_ms ? RECALL_FRESH : RECALL_OLD;
+    }
     pthread_mutex_unlock(&r->lock);
-    return found;
+    return age;
 }
