@@ -17,12 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
 #include "base/mem.h"
 #include "object/delta.h"
 #include "object/squeeze.h"
 #include "store/store.h"
 #include "wire/message.h"
+#include "served.h"
 
 /* A temporary world with a store in it, and a real agent that serves it in a child. */
 struct session {
@@ -52,25 +52,13 @@ static bool exists(const char *dir, const char *name)
     return there;
 }
 
-/* A real agent in a child, and our end of the line to it. */
-static int serve(struct session *s)
+/* A real agent, and our end of the line to it. */
+static void serve(struct session *s)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return -1;
-    s->pid = fork();
-    if (s->pid == 0) {
-        struct agent_options options = {0};
-        struct err e;
-        close(pair[0]);
-        _exit(agent_serve(pair[1], pair[1], &options, &e) < 0 ? 2 : 0);
-    }
-    close(pair[1]);
-    s->fd = pair[0];
+    s->fd = served_start(&s->pid);
     wire_in_init(&s->in, s->fd);
     wire_out_init(&s->out, s->fd);
     wire_out_greeting(&s->out, WIRE_CAP_FDS);
-    return 0;
 }
 
 static void hang_up(struct session *s)
@@ -92,8 +80,7 @@ static int begin(void **state)
     mkdir(s->root, 0755);
     make_file(s->root, "inside", "hello");
     make_file(s->world, "secret", "secret");
-    if (serve(s) < 0)
-        return -1;
+    serve(s);
     *state = s;
     return 0;
 }
@@ -554,7 +541,7 @@ static void listings(void **state)
     hang_up(s);
 
     make_file(s->root, "later", "new");
-    assert_int_equal(serve(s), 0);
+    serve(s);
     open_store(s, 0);
     scan_store(s);
     list(s, &first);
@@ -576,7 +563,7 @@ static void listings(void **state)
     }
     hang_up(s);
 
-    assert_int_equal(serve(s), 0); /* nothing new, and the first is forgotten */
+    serve(s); /* nothing new, and the first is forgotten */
     open_store(s, OPEN_DRY_RUN);
     scan_store(s);
     list(s, &second);
@@ -618,7 +605,7 @@ static void committed_totals(void **state)
     assert_int_equal(message_get_totals(&f, &t, &e), 0);
     assert_int_equal(t.entries, 2);
     hang_up(s);
-    assert_int_equal(serve(s), 0);
+    serve(s);
     open_store(s, 0);
     scan_store(s);
     list(s, &(struct message_list){true, t.entries, t.shared});
@@ -705,7 +692,7 @@ static void status_in_place_of_a_scan(void **state)
     scan_store(s);
     hang_up(s);
     make_file(s->root, "later", "new");
-    assert_int_equal(serve(s), 0);
+    serve(s);
     open_store(s, OPEN_DRY_RUN);
     struct store_status status = stated(s);
     assert_true(status.recorded);
@@ -744,7 +731,7 @@ static void status_beside_a_scan(void **state)
     refused(s);
     for (int i = 0; i < 2; i++) {
         hang_up(s);
-        assert_int_equal(serve(s), 0);
+        serve(s);
         open_store(s, 0);
         assert_true(stated(s).recorded);
         if (i == 0)

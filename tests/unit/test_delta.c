@@ -11,25 +11,18 @@
 
 #include "base/mem.h"
 #include "object/delta.h"
+#include "bytes.h"
 
 #define KIB 1024u
 #define MIB (1024u * KIB)
 
 /* ---- content ---- */
 
-static uint64_t next_random(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
 static void put_random(struct buf *b, size_t n, uint64_t seed)
 {
     seed = seed * 0x9e3779b97f4a7c15u + 1;
     for (size_t i = 0; i < n; i++)
-        buf_u8(b, (uint8_t)(next_random(&seed) >> 24));
+        buf_u8(b, (uint8_t)(bytes_random(&seed) >> 24));
 }
 
 static struct buf random_bytes(size_t n, uint64_t seed)
@@ -39,32 +32,12 @@ static struct buf random_bytes(size_t n, uint64_t seed)
     return b;
 }
 
-static void expect_same(const struct buf *a, const struct buf *b)
-{
-    assert_int_equal(a->len, b->len);
-    if (a->len)
-        assert_memory_equal(a->data, b->data, a->len);
-}
-
 /* ---- the four parts ---- */
-
-/* Where a file is read from; it notes nothing, as two threads may read. */
-static ssize_t read_file(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
-{
-    const struct buf *b = ctx;
-    (void)e;
-    if (pos >= b->len)
-        return 0;
-    if (n > b->len - pos)
-        n = (size_t)(b->len - pos);
-    memcpy(p, b->data + pos, n);
-    return (ssize_t)n;
-}
 
 /* 0 or the error. */
 static int sign_on(struct delta_signer *s, const struct buf *basis, unsigned threads, struct buf *out)
 {
-    struct delta_input in = {read_file, (void *)(uintptr_t)basis};
+    struct delta_input in = bytes_input(basis);
     struct err e;
     int rc;
     while ((rc = delta_signer_step(s, &in, threads, out, &e)) > 0)
@@ -80,7 +53,7 @@ static struct buf sign_as(const struct buf *basis, uint64_t basis_size, uint64_t
         assert_int_equal(sign_on(s, basis, threads, threads == 1 ? &out : &again), 0);
         delta_signer_free(s);
     }
-    expect_same(&out, &again);
+    bytes_expect_same(&out, &again);
     buf_free(&again);
     assert_true(out.len <= delta_signature_size(basis_size, want));
     return out;
@@ -194,7 +167,7 @@ static uint64_t round_trip(const struct buf *basis, const struct buf *want, size
     assert_non_null(x);
     struct buf patch = make(x, want, 0, piece, &made);
     assert_int_equal(apply(&t, &patch, want->len, piece, &taken), 1);
-    expect_same(&t.out, want);
+    bytes_expect_same(&t.out, want);
     assert_int_equal(made.literal + made.matched, want->len);
     assert_int_equal(made.literal, taken.literal);
     assert_int_equal(made.matched, taken.matched);
@@ -255,7 +228,7 @@ static void scattered_edits(void **state)
     uint64_t seed = 3;
     buf_put(&want, b.data, b.len);
     for (int i = 0; i < 50; i++)
-        want.data[next_random(&seed) % want.len] ^= 1;
+        want.data[bytes_random(&seed) % want.len] ^= 1;
     assert_true(round_trip(&b, &want, 65536) <= 50 * KIB);
     assert_true(round_trip(&b, &want, 5000) <= 50 * KIB);
     buf_free(&b);
@@ -337,16 +310,16 @@ static void random_mutations(void **state)
     (void)state;
     uint64_t seed = 12345;
     for (int turn = 0; turn < 60; turn++) {
-        struct buf b = random_bytes(next_random(&seed) % 200000, next_random(&seed)), want = {0};
+        struct buf b = random_bytes(bytes_random(&seed) % 200000, bytes_random(&seed)), want = {0};
         for (int part = 0; part < 8; part++) {
-            uint64_t r = next_random(&seed);
-            size_t at = b.len ? r % b.len : 0, n = next_random(&seed) % 40000;
+            uint64_t r = bytes_random(&seed);
+            size_t at = b.len ? r % b.len : 0, n = bytes_random(&seed) % 40000;
             if (r >> 60 < 4)
                 put_random(&want, n / 4, r);
             else
                 buf_put(&want, b.data + at, n < b.len - at ? n : b.len - at);
         }
-        round_trip(&b, &want, 1 + next_random(&seed) % 70000);
+        round_trip(&b, &want, 1 + bytes_random(&seed) % 70000);
         buf_free(&b);
         buf_free(&want);
     }
@@ -366,7 +339,7 @@ static void basis_of_another_size(void **state)
         assert_non_null(x);
         struct buf patch = make(x, &b, 0, 4096, &counts);
         assert_int_equal(apply(&t, &patch, b.len, 4096, &counts), 1);
-        expect_same(&t.out, &b);
+        bytes_expect_same(&t.out, &b);
         delta_index_free(x);
         buf_free(&sig);
         buf_free(&patch);
@@ -400,7 +373,7 @@ static void no_index(void **state)
     assert_int_equal(counts.literal, b.len);
     assert_true(patch.len < b.len + 100);
     assert_int_equal(apply(&t, &patch, b.len, 999, &counts), 1);
-    expect_same(&t.out, &b);
+    bytes_expect_same(&t.out, &b);
     buf_free(&b);
     buf_free(&patch);
     buf_free(&t.out);
@@ -424,7 +397,7 @@ static void keeps_what_is_there(void **state)
         assert_int_equal(t.keeps, 1);
         assert_int_equal(t.kept, keeps[i]);
         struct buf rest = {b.data + keeps[i], b.len - keeps[i], 0};
-        expect_same(&t.out, &rest);
+        bytes_expect_same(&t.out, &rest);
         delta_index_free(x);
         buf_free(&sig);
         buf_free(&patch);
@@ -529,12 +502,12 @@ static void librsync_agrees(void **state)
     struct delta_shape shape = delta_shape_for(b.len, want.len);
     struct buf ours = sign_as(&b, b.len, want.len);
     struct buf theirs = job(rs_sig_begin(shape.block, shape.strong, RS_RK_BLAKE2_SIG_MAGIC), &b);
-    expect_same(&ours, &theirs);
+    bytes_expect_same(&ours, &theirs);
 
     struct delta_index *x = load(&ours, ours.len, 100, &e);
     struct buf patch = make(x, &want, 0, 4096, &counts), delta = delta_of(&patch);
     struct buf rebuilt = job(rs_patch_begin(copy_basis, &b), &delta);
-    expect_same(&rebuilt, &want);
+    bytes_expect_same(&rebuilt, &want);
 
     struct buf nothing = job(rs_loadsig_begin(&sums), &theirs);
     assert_int_equal(rs_build_hash_table(sums), RS_DONE);
@@ -545,7 +518,7 @@ static void librsync_agrees(void **state)
     put_record(&stream, DELTA_DELTA, their_delta.data, their_delta.len);
     put_number(&stream, DELTA_END, want.len);
     assert_int_equal(apply(&t, &stream, want.len, 10, &counts), 1);
-    expect_same(&t.out, &want);
+    bytes_expect_same(&t.out, &want);
     rs_free_sumset(sums);
     delta_index_free(x);
     struct buf *all[] = {&b, &want, &stream, &ours, &theirs, &patch, &delta, &rebuilt, &nothing, &their_delta, &t.out};
@@ -572,7 +545,7 @@ static void other_shapes(void **state)
         struct buf patch = make(x, &want, 0, 3000, &counts);
         assert_true(counts.literal <= 1000);
         assert_int_equal(apply(&t, &patch, want.len, 5000, &counts), 1);
-        expect_same(&t.out, &want);
+        bytes_expect_same(&t.out, &want);
         delta_index_free(x);
         buf_free(&sig);
         buf_free(&patch);

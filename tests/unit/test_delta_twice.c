@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "object/delta.h"
+#include "bytes.h"
 
 #define KIB 1024u
 #define MIB (1024u * KIB)
@@ -17,19 +18,11 @@
 
 /* ---- content ---- */
 
-static uint64_t next_random(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
 static void put_random(struct buf *b, size_t n, uint64_t seed)
 {
     seed = seed * 0x9e3779b97f4a7c15u + 1;
     while (n) {
-        uint64_t r = next_random(&seed);
+        uint64_t r = bytes_random(&seed);
         size_t k = n < sizeof r ? n : sizeof r;
         buf_put(b, &r, k);
         n -= k;
@@ -50,35 +43,11 @@ static struct buf copy_of(const struct buf *b)
     return c;
 }
 
-static void expect_same(const struct buf *a, const struct buf *b)
-{
-    assert_int_equal(a->len, b->len);
-    if (a->len)
-        assert_memory_equal(a->data, b->data, a->len);
-}
-
 /* ---- the parts, as source and target use them ---- */
-
-static ssize_t read_file(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
-{
-    const struct buf *b = ctx;
-    (void)e;
-    if (pos >= b->len)
-        return 0;
-    if (n > b->len - pos)
-        n = (size_t)(b->len - pos);
-    memcpy(p, b->data + pos, n);
-    return (ssize_t)n;
-}
-
-static struct delta_input input_of(const struct buf *b)
-{
-    return (struct delta_input){read_file, (void *)(uintptr_t)b};
-}
 
 static struct buf step_signer(struct delta_signer *s, const struct buf *basis, unsigned threads)
 {
-    struct delta_input in = input_of(basis);
+    struct delta_input in = bytes_input(basis);
     struct buf out = {0};
     struct err e;
     int rc;
@@ -99,7 +68,7 @@ static struct delta_index *load_into(struct delta_index *x, const struct buf *si
 static struct delta_finder *search(const struct delta_index *x, const struct buf *basis, const struct buf *want,
                                    size_t keep, unsigned threads)
 {
-    struct delta_input in = input_of(want);
+    struct delta_input in = bytes_input(want);
     struct err e;
     struct delta_finder *f = delta_finder_new(x, basis->len, &in, keep, want->len);
     int rc;
@@ -120,7 +89,7 @@ struct target {
 static ssize_t read_basis(void *ctx, uint64_t pos, void *p, size_t n, struct err *e)
 {
     const struct target *t = ctx;
-    return read_file((void *)(uintptr_t)t->basis, pos, p, n, e);
+    return bytes_read((void *)(uintptr_t)t->basis, pos, p, n, e);
 }
 
 static int keep_out(void *ctx, uint64_t n, struct err *e)
@@ -225,7 +194,7 @@ static struct cost once(const struct buf *basis, const struct buf *want, size_t 
     struct target t = {.basis = basis, .request = &request};
     assert_int_equal(apply(&t, patch, want->len, piece, &taken), 1);
     struct buf rest = {want->data + keep, want->len - keep, 0};
-    expect_same(&t.out, &rest);
+    bytes_expect_same(&t.out, &rest);
     assert_int_equal(t.refines, 1);
     assert_int_equal(t.kept, keep);
     assert_int_equal(made.literal, taken.literal);
@@ -248,7 +217,7 @@ static struct cost round_trip(const struct buf *basis, const struct buf *want, s
     struct buf one = {0}, two = {0}, none = {0};
     struct cost cost = once(basis, want, keep, piece, 1, true, &one);
     once(basis, want, keep, piece, 2, true, &two);
-    expect_same(&one, &two);
+    bytes_expect_same(&one, &two);
     struct cost poor = once(basis, want, keep, 256 * KIB, 2, false, &none);
     assert_true(cost.literal <= poor.literal);
     buf_free(&one);
@@ -278,8 +247,8 @@ static void scattered_edits(void **state)
     struct buf b = random_bytes(40 * MIB, 1), want = copy_of(&b);
     uint64_t seed = 7;
     for (int i = 0; i < 100; i++) {
-        struct buf edit = random_bytes(1000, next_random(&seed));
-        memcpy(want.data + next_random(&seed) % (want.len - edit.len), edit.data, edit.len);
+        struct buf edit = random_bytes(1000, bytes_random(&seed));
+        memcpy(want.data + bytes_random(&seed) % (want.len - edit.len), edit.data, edit.len);
         buf_free(&edit);
     }
     struct cost c = round_trip(&b, &want, 0, 256 * KIB);
@@ -462,17 +431,17 @@ static void random_mutations(void **state)
     uint64_t seed = 54321;
     for (int turn = 0; turn < 40; turn++) {
         size_t most = turn % 20 ? MIB / 2 : 20 * MIB;
-        struct buf b = random_bytes(1 + next_random(&seed) % most, next_random(&seed)), want = {0};
+        struct buf b = random_bytes(1 + bytes_random(&seed) % most, bytes_random(&seed)), want = {0};
         for (int part = 0; part < 12; part++) {
-            uint64_t r = next_random(&seed);
-            size_t at = r % b.len, n = next_random(&seed) % (turn % 20 ? 100000 : 4000000);
+            uint64_t r = bytes_random(&seed);
+            size_t at = r % b.len, n = bytes_random(&seed) % (turn % 20 ? 100000 : 4000000);
             if (r >> 60 < 4)
                 put_random(&want, n / 4, r);
             else
                 buf_put(&want, b.data + at, n < b.len - at ? n : b.len - at);
         }
-        round_trip(&b, &want, 0, 1 + next_random(&seed) % 70000 + KIB);
-        round_trip(&b, &want, next_random(&seed) % (want.len + 1), 256 * KIB);
+        round_trip(&b, &want, 0, 1 + bytes_random(&seed) % 70000 + KIB);
+        round_trip(&b, &want, bytes_random(&seed) % (want.len + 1), 256 * KIB);
         buf_free(&b);
         buf_free(&want);
     }
@@ -646,7 +615,7 @@ static void bases_of_another_size(void **state)
 {
     (void)state;
     struct buf b = random_bytes(10 * COARSE + 1, 18);
-    struct delta_input in = input_of(&b);
+    struct delta_input in = bytes_input(&b);
     struct delta_signer *s = delta_signer_new(b.len, b.len, true);
     struct buf sig = step_signer(s, &b, 1), none = {sig.data, 12, 0};
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig);
@@ -670,7 +639,7 @@ static void file_that_shrinks(void **state)
 {
     (void)state;
     struct buf b = random_bytes(MIB, 19);
-    struct delta_input in = input_of(&b);
+    struct delta_input in = bytes_input(&b);
     struct delta_signer *s = delta_signer_new(b.len, b.len, true);
     struct buf sig = step_signer(s, &b, 1);
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig);

@@ -4,7 +4,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/mem.h"
 #include "group/conf.h"
 #include "group/group.h"
+#include "scratch.h"
 
 static struct address address_of(const char *text)
 {
@@ -140,17 +140,9 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *at)
-{
-    (void)st;
-    (void)flag;
-    (void)at;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
-    int rc = chdir("/") || nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    int rc = chdir("/") || scratch_remove(*state);
     free(*state);
     return rc;
 }

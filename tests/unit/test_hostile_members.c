@@ -27,6 +27,7 @@
 #include "cli/report_text.h"
 #include "object/delta.h"
 #include "run/run.h"
+#include "fake.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define BIG 300000u
@@ -247,69 +248,11 @@ static void others_in_step(enum sos_status want)
 
 /* ---- a fake's vocabulary ---- */
 
-static const struct uuid fake_id = {{0xfa, 0x4e}};
-
-struct fake {
-    struct wire_in in;
-    struct wire_out out;
-};
-
-static void fake_open(struct fake *f, int fd)
-{
-    struct wire_greeting g;
-    struct err e;
-    wire_in_init(&f->in, fd);
-    wire_out_init(&f->out, fd);
-    wire_out_greeting(&f->out, 0);
-    wire_out_flush(&f->out);
-    while (wire_in_greeting(&f->in, &g, &e) == 0)
-        if (wire_in_fill(&f->in) <= 0)
-            _exit(3);
-}
-
-static struct frame fake_await(struct fake *f, uint8_t type)
-{
-    struct frame m;
-    struct err e;
-    wire_out_flush(&f->out);
-    for (;;) {
-        int rc = wire_in_frame(&f->in, &m, &e);
-        if (rc > 0 && m.type == type)
-            return m;
-        if (rc == 0 && wire_in_fill(&f->in) <= 0)
-            _exit(3);
-    }
-}
-
-static void fake_opened(struct fake *f)
-{
-    struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT | OPENED_MARKED, .caps = 7, .group = "g",
-                               .group_len = 1, .id = fake_id};
-    fake_await(f, MSG_OPEN);
-    message_put_opened(&f->out, &m, NULL);
-}
-
-static void fake_scanned(struct fake *f, const struct manifest_totals *t)
-{
-    struct message_scanned m = {.totals = *t};
-    fake_await(f, MSG_SCAN);
-    message_put_scanned(&f->out, &m);
-}
-
-static int fake_end(struct fake *f)
-{
-    wire_out_flush(&f->out);
-    char byte[4096];
-    while (read(f->in.fd, byte, sizeof byte) > 0)
-        ; /* until the coordinator has had enough of us */
-    return 0;
-}
-
 static struct fake fake_scanned_all(int fd, const struct manifest_totals *t)
 {
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "g");
     fake_scanned(&f, t);
     return f;
 }

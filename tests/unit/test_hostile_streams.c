@@ -21,13 +21,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/agent.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "object/delta.h"
 #include "object/squeeze.h"
 #include "store/store.h"
 #include "wire/message.h"
+#include "served.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define CHANNELS 300u
@@ -114,17 +114,7 @@ static uint8_t old[OLD_SIZE];
 
 static void serve(struct session *s)
 {
-    int pair[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    s->pid = fork();
-    if (s->pid == 0) {
-        struct agent_options options = {0};
-        struct err e;
-        close(pair[0]);
-        _exit(agent_serve(pair[1], pair[1], &options, &e) < 0 ? 2 : 0);
-    }
-    close(pair[1]);
-    s->fd = pair[0];
+    s->fd = served_start(&s->pid);
     s->began = clock_mono_ms();
     fcntl(s->fd, F_SETFL, O_NONBLOCK);
     wire_in_init(&s->in, s->fd);

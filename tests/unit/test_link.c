@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -26,6 +25,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "link/link.h"
+#include "scratch.h"
 
 #define SSHD "/usr/sbin/sshd"
 #define PATIENCE_MS 60000
@@ -200,9 +200,7 @@ static int make_keys(void)
 static int start_world(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/sos-link.XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(dir));
+    assert_int_equal(scratch_make(dir, sizeof dir, "sos-link"), 0);
     unsetenv("SSH_AUTH_SOCK");
     signal(SIGPIPE, SIG_IGN);
     if (access(SSHD, X_OK) < 0)
@@ -214,20 +212,12 @@ static int start_world(void **state)
     return start_sshd(&plain, "sshd_config", "") || start_sshd(&rekey, "rekey_config", "RekeyLimit 1M\n");
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static int end_world(void **state)
 {
     (void)state;
     stop(&plain);
     stop(&rekey);
-    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return scratch_remove(dir);
 }
 
 #define NEEDS_SSHD \

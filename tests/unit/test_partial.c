@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +26,8 @@
 #include "object/manifest.h"
 #include "store/partial.h"
 #include "store/store.h"
+#include "killed.h"
+#include "scratch.h"
 
 #define OLD 1000000000 /* an mtime long ago */
 #define MIB ((size_t)1 << 20)
@@ -88,18 +89,10 @@ struct heard {
 
 static uint8_t *content; /* SIZE bytes */
 
-static int rm_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static int begin(void **state)
 {
     struct heard *h = calloc(1, sizeof *h);
-    const char *tmp = getenv("TMPDIR");
-    snprintf(h->dir, sizeof h->dir, "%s/sos-partial.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    if (!mkdtemp(h->dir))
+    if (scratch_make(h->dir, sizeof h->dir, "sos-partial") < 0)
         return -1;
     snprintf(h->root, sizeof h->root, "%s/store", h->dir);
     mkdir(h->root, 0755);
@@ -115,7 +108,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     struct heard *h = *state;
-    nftw(h->dir, rm_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(h->dir);
     free(h);
     free(content);
     lacks = (struct lacks){0};
@@ -788,36 +781,14 @@ static void put_what_is_missing(struct heard *h, const char *path)
     stream(h, &e, part, SIZE, NULL);
 }
 
-static void killed_run(struct heard *h)
+static void killed_run(void *ctx)
 {
-    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-    raise(SIGSTOP);
+    struct heard *h = ctx;
     open_store(h);
     put_what_is_missing(h, "new");
     put_what_is_missing(h, "old");
     flush(h);
     commit_and_shut(h);
-    _exit(0);
-}
-
-/* Lets a child go on for n system calls, or half calls, and kills it. False when it came to its end before. */
-static bool kill_after(struct heard *h, int n)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0)
-        killed_run(h);
-    for (int i = 0; i < n; i++) {
-        if (waitpid(pid, &status, 0) != pid || WIFEXITED(status))
-            return false;
-        assert_true(WIFSTOPPED(status));
-        ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
-    }
-    if (waitpid(pid, &status, 0) != pid || WIFEXITED(status))
-        return false;
-    kill(pid, SIGKILL);
-    waitpid(pid, &status, 0);
-    return true;
 }
 
 static bool left_in_view(const struct heard *h)
@@ -872,9 +843,9 @@ static void kill_sweep(void **state, int from, int stride)
         /* Of new a part is there already. */
         mkdir(in(h, ".sos-sync/partial"), 0700);
         write_file(name_of(h, &e), content, 2 * MIB);
-        more = kill_after(h, n);
+        more = killed_after(killed_run, h, n);
         assert_sound(h);
-        nftw(h->root, rm_one, 16, FTW_DEPTH | FTW_PHYS);
+        scratch_remove(h->root);
         mkdir(h->root, 0755);
         lacks = how;
     }

@@ -29,6 +29,8 @@
 #include "object/manifest.h"
 #include "store/journal.h"
 #include "store/store.h"
+#include "killed.h"
+#include "scratch.h"
 
 #define OLD 1000000000 /* an mtime long ago */
 
@@ -78,17 +80,9 @@ struct world {
     char src[300], dst[300];
 };
 
-static int rm_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static void world_new(struct world *w)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(w->dir, sizeof w->dir, "%s/sos-put.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    assert_non_null(mkdtemp(w->dir));
+    assert_int_equal(scratch_make(w->dir, sizeof w->dir, "sos-put"), 0);
     snprintf(w->src, sizeof w->src, "%s/src", w->dir);
     snprintf(w->dst, sizeof w->dst, "%s/dst", w->dir);
     assert_int_equal(mkdir(w->src, 0755), 0);
@@ -96,7 +90,7 @@ static void world_new(struct world *w)
 
 static void world_end(struct world *w)
 {
-    nftw(w->dir, rm_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(w->dir);
 }
 
 static char *at(char *out, const char *root, const char *path)
@@ -946,39 +940,14 @@ static void killed_before_commit(void **state)
 #define KILLED_FILES 5
 
 /* The run that is killed: updates, a new file, a symlink that changes. */
-static void killed_run(const struct world *w)
+static void killed_run(void *ctx)
 {
+    const struct world *w = ctx;
     struct heard s, t;
-    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-    raise(SIGSTOP);
     open_store(&s, w->src, NULL);
     open_store(&t, w->dst, NULL);
     copy_all(&s, &t);
     commit(&t);
-    _exit(0);
-}
-
-/*
- * Lets a child go on for n system calls, or half calls, and kills it. False when it came to its end
- * before.
- */
-static bool kill_after(const struct world *w, int n)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid == 0)
-        killed_run(w);
-    for (int i = 0; i < n; i++) {
-        if (waitpid(pid, &status, 0) != pid || WIFEXITED(status))
-            return false;
-        assert_true(WIFSTOPPED(status));
-        ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
-    }
-    if (waitpid(pid, &status, 0) != pid || WIFEXITED(status))
-        return false;
-    kill(pid, SIGKILL);
-    waitpid(pid, &status, 0);
-    return true;
 }
 
 static void assert_sound(const struct world *w)
@@ -1032,7 +1001,7 @@ static void kill_sweep(int stride)
         make_file(w.src, "d/new", "new", 0644, OLD);
         unlink(p);
         assert_int_equal(symlink("newer", p), 0);
-        more = kill_after(&w, n);
+        more = killed_after(killed_run, &w, n);
         assert_sound(&w);
         world_end(&w);
     }
@@ -1202,7 +1171,7 @@ static void refuses_broken_state(void **state)
     unlink(p);
     assert_int_equal(try_open(&o, &e), 0);
     assert_text(w.dir, "victim", "victim");
-    nftw(at(p, w.src, ".sos-sync"), rm_one, 16, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(at(p, w.src, ".sos-sync"));
     assert_int_equal(symlink("..", p), 0);
     assert_true(try_open(&o, &e) < 0);
     unlink(p);
@@ -1710,7 +1679,7 @@ static void empty_out(const char *root)
     static const char *const top[] = {"a", "d", "d-x", "none"};
     char p[5000];
     for (size_t i = 0; i < sizeof top / sizeof top[0]; i++)
-        assert_int_equal(nftw(at(p, root, top[i]), rm_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+        assert_int_equal(scratch_remove(at(p, root, top[i])), 0);
 }
 
 /* An empty store is for the scan to refuse, and its record stays. */

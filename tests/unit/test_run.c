@@ -23,70 +23,9 @@
 #include "agent/agent.h"
 #include "base/mem.h"
 #include "run/run.h"
+#include "fake.h"
 
 static char world[] = "/tmp/test_run.XXXXXX";
-
-/* ---- a fake agent's vocabulary ---- */
-
-static const struct uuid fake_id = {{0xfa, 0x4e}};
-
-struct fake {
-    struct wire_in in;
-    struct wire_out out;
-};
-
-static void fake_open(struct fake *f, int fd)
-{
-    struct wire_greeting g;
-    struct err e;
-    wire_in_init(&f->in, fd);
-    wire_out_init(&f->out, fd);
-    wire_out_greeting(&f->out, 0);
-    wire_out_flush(&f->out);
-    while (wire_in_greeting(&f->in, &g, &e) == 0)
-        if (wire_in_fill(&f->in) <= 0)
-            _exit(3);
-}
-
-/* Takes messages in until one of this type has come. */
-static struct frame fake_await(struct fake *f, uint8_t type)
-{
-    struct frame m;
-    struct err e;
-    for (;;) {
-        int rc = wire_in_frame(&f->in, &m, &e);
-        if (rc > 0 && m.type == type)
-            return m;
-        if (rc == 0 && wire_in_fill(&f->in) <= 0)
-            _exit(3);
-    }
-}
-
-static void fake_opened(struct fake *f)
-{
-    struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT, .caps = 7, .group = ""};
-    fake_await(f, MSG_OPEN);
-    m.id = fake_id;
-    message_put_opened(&f->out, &m, NULL);
-    wire_out_flush(&f->out);
-}
-
-static void fake_scanned(struct fake *f, const struct manifest_totals *t)
-{
-    struct message_scanned m = {.totals = *t};
-    fake_await(f, MSG_SCAN);
-    message_put_scanned(&f->out, &m);
-    wire_out_flush(&f->out);
-}
-
-static int fake_end(struct fake *f)
-{
-    wire_out_flush(&f->out);
-    char byte;
-    while (read(f->in.fd, &byte, 1) > 0)
-        ; /* until the coordinator has had enough of us */
-    return 0;
-}
 
 /* ---- the fakes: what threats.md's session and manifest letters look like from inside ---- */
 
@@ -143,7 +82,7 @@ static int silent_after_open(int fd, void *peer)
     (void)peer;
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     return fake_end(&f);
 }
 
@@ -152,7 +91,7 @@ static int half_a_frame(int fd, void *peer)
     (void)peer;
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_await(&f, MSG_SCAN);
     static const uint8_t half[] = {100, 0, 0, 0, MSG_SCANNED, 0, 0, 0, 1, 2, 3};
     return write(fd, half, sizeof half) < 0 ? 1 : 0;
@@ -181,7 +120,7 @@ static int says_failed(int fd, void *peer)
     (void)peer;
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_await(&f, MSG_SCAN);
     message_put_failed(&f.out, ERR_SYS, "the disk is on \x1b[31mfire");
     return fake_end(&f);
@@ -192,7 +131,7 @@ static int lists(int fd, const void *block, size_t n, const struct manifest_tota
 {
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, t);
     fake_await(&f, MSG_LIST);
     message_put_listing(&f.out, false);
@@ -242,7 +181,7 @@ static int endless(int fd, void *peer)
     static uint8_t big[MANIFEST_BLOCK_MAX];
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
     message_put_listing(&f.out, false);
@@ -261,7 +200,7 @@ static struct fake empty_store(int fd)
     struct manifest_totals t = {0};
     t.shared = digest_of("", 0);
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
     message_put_listing(&f.out, false);
@@ -314,7 +253,7 @@ static struct fake named(int fd)
     struct err e;
     struct manifest_totals t = {.entries = 7};
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     struct frame list = fake_await(&f, MSG_LIST);
     if (message_get_list(&list, &m, &e) < 0 || !m.named)
@@ -339,7 +278,7 @@ static int difference_to_nothing(int fd, void *member)
     struct manifest_totals t = {.entries = 1};
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
     message_put_listing(&f.out, true);
@@ -524,7 +463,7 @@ static int lists_no_further(int fd, void *peer)
     struct manifest_totals t = {.entries = 1};
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     fake_await(&f, MSG_LIST);
     message_put_listing(&f.out, false);
@@ -547,7 +486,7 @@ static int scanned_slowly(int fd, void *peer)
     struct message_scanned m = {.totals = t};
     struct fake f;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_await(&f, MSG_SCAN);
     message_put_scanned(&f.out, &m);
     for (size_t i = 0; i < f.out.buf.len; i++) {
@@ -555,6 +494,7 @@ static int scanned_slowly(int fd, void *peer)
         if (write(fd, f.out.buf.data + i, 1) != 1)
             return 3;
     }
+    f.out.buf.len = 0; /* it is out */
     fake_await(&f, MSG_LIST);
     return touch("scanned");
 }
@@ -582,7 +522,7 @@ static int lists_all_that_it_may(int fd, void *peer)
     if (!r || manifest_reader_raw(r, &block, &len, &t, &e) <= 0)
         return 6;
     fake_open(&f, fd);
-    fake_opened(&f);
+    fake_opened(&f, "");
     fake_scanned(&f, &t);
     for (int lists = 0; lists < 2 || credit <= 0;) {
         uint64_t n;

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "run/run.h"
+#include "fake.h"
 
 static char world[] = "/tmp/test_run_trash.XXXXXX";
 
@@ -42,46 +43,12 @@ static int remove_world(void **state)
 
 /* ---- the fake ---- */
 
-struct fake {
-    struct wire_in in;
-    struct wire_out out;
-};
-
-static void fake_await(struct fake *f, uint8_t type)
-{
-    struct wire_greeting g;
-    struct frame m;
-    struct err e;
-    wire_out_flush(&f->out);
-    for (;;) {
-        int rc = f->in.greeted ? wire_in_frame(&f->in, &m, &e) : wire_in_greeting(&f->in, &g, &e);
-        if (rc > 0 && f->in.greeted && m.type == type)
-            return;
-        if (rc < 0 || (rc == 0 && wire_in_fill(&f->in) <= 0))
-            _exit(3);
-        memset(&m, 0, sizeof m);
-    }
-}
-
-static struct fake fake_opened(int fd)
+static struct fake opened(int fd)
 {
     struct fake f;
-    struct message_opened m = {.flags = OPENED_EXISTS | OPENED_PARENT, .group = "", .id = {{0xfa}}};
-    wire_in_init(&f.in, fd);
-    wire_out_init(&f.out, fd);
-    wire_out_greeting(&f.out, 0);
-    fake_await(&f, MSG_OPEN);
-    message_put_opened(&f.out, &m, NULL);
+    fake_open(&f, fd);
+    fake_opened(&f, "");
     return f;
-}
-
-static int fake_end(struct fake *f)
-{
-    char bytes[4096];
-    wire_out_flush(&f->out);
-    while (read(f->in.fd, bytes, sizeof bytes) > 0)
-        ;
-    return 0;
 }
 
 static const struct store_trash an_item = {.id = 7, .when = 1900000000, .size = 3, .reason = "overwritten", .run = "later",
@@ -105,7 +72,7 @@ static void put_bad(struct fake *f, const char *path, uint64_t id, const char *r
 static int unasked(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     message_put_trash_item(&f.out, &an_item);
     return fake_end(&f);
 }
@@ -113,7 +80,7 @@ static int unasked(int fd, void *p)
 static int outside(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     put_bad(&f, "../../etc/passwd", 7, "r");
     return fake_end(&f);
@@ -122,7 +89,7 @@ static int outside(int fd, void *p)
 static int huge_id(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     put_bad(&f, "f", 1ull << 48, "r");
     return fake_end(&f);
@@ -131,7 +98,7 @@ static int huge_id(int fd, void *p)
 static int control_bytes(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     put_bad(&f, "f", 7, "r\033[2J");
     return fake_end(&f);
@@ -140,7 +107,7 @@ static int control_bytes(int fd, void *p)
 static int two_ends(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     put_done(&f, 0);
     put_done(&f, 0);
@@ -151,7 +118,7 @@ static int two_ends(int fd, void *p)
 static int scanned(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     struct message_scanned m = {0};
     fake_await(&f, MSG_TRASH_LIST);
     message_put_scanned(&f.out, &m);
@@ -162,7 +129,7 @@ static int scanned(int fd, void *p)
 static int goes_away(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     return 1;
 }
@@ -171,7 +138,7 @@ static int goes_away(int fd, void *p)
 static int flood(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     for (unsigned i = 0; i < 1000000000; i++) {
         message_put_trash_item(&f.out, &an_item);
@@ -185,7 +152,7 @@ static int flood(int fd, void *p)
 static int has_the_newest(int fd, void *p)
 {
     (void)p;
-    struct fake f = fake_opened(fd);
+    struct fake f = opened(fd);
     fake_await(&f, MSG_TRASH_LIST);
     message_put_trash_item(&f.out, &an_item);
     put_done(&f, 0);

@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "store/state.h"
+#include "scratch.h"
 
 #define ID "00112233-4455-4677-8899-aabbccddeeff"
 #define ID2 "10112233-4455-4677-8899-aabbccddeeff"
@@ -22,24 +22,16 @@
 
 static char root[256];
 
-static int rm_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static int setup(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
     (void)state;
-    snprintf(root, sizeof root, "%s/sos-state.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    return mkdtemp(root) ? 0 : -1;
+    return scratch_make(root, sizeof root, "sos-state");
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(root, rm_one, 8, FTW_DEPTH | FTW_PHYS);
+    return scratch_remove(root);
 }
 
 static void markers(void **state)

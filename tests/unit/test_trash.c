@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "store/trash_list.h"
 #include "store/trash_restore.h"
 #include "store/trash_sweep.h"
+#include "scratch.h"
 
 static char top[256];
 static int state_fd, root_fd;
@@ -36,18 +36,10 @@ static struct trash *begin(void)
     return begin_at(state_fd, WHEN, 7 * DAY);
 }
 
-static int rm_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static int setup(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
     (void)state;
-    snprintf(top, sizeof top, "%s/sos-trash.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    if (!mkdtemp(top))
+    if (scratch_make(top, sizeof top, "sos-trash") < 0)
         return -1;
     root_fd = open(top, O_RDONLY | O_DIRECTORY);
     mkdirat(root_fd, "state", 0700);
@@ -60,7 +52,7 @@ static int teardown(void **state)
     (void)state;
     close(state_fd);
     close(root_fd);
-    return nftw(top, rm_one, 8, FTW_DEPTH | FTW_PHYS);
+    return scratch_remove(top);
 }
 
 static void make(const char *name, const char *text)
@@ -234,7 +226,7 @@ static void other_file_system(void **state)
     assert_int_equal(fstatat(fd, RUN "/d/l", &st, AT_SYMLINK_NOFOLLOW), 0);
     assert_int_equal(faccessat(root_fd, "x", F_OK, 0), -1);
     close(fd);
-    nftw(far, rm_one, 8, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(far);
 }
 
 /* ---- the record ---- */
