@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define TURN_MS 100
+#define SLOWEST 100 /* bytes a second: whose part of a message comes more slowly is not sending it */
 
 void peer_trouble(struct peer *p, bool error, const char *path, const char *fmt, ...)
 {
@@ -251,6 +252,17 @@ void peer_free(struct peer *p, bool patient)
 
 /* ---- the loop ---- */
 
+/*
+ * A large message may take long where the link is slow or limited, so its bytes are a sign of life, too; but who has not opened
+ * its store must get on, and the signs of life of an agent that waits for us must not keep a message alive whose length was
+ * garbled on the way, and which they will not end for hours.
+ */
+static void hear_bytes(struct peer *p, ssize_t n)
+{
+    int64_t now = clock_mono_ms(), bought = (int64_t)n * 1000 / SLOWEST;
+    p->heard = bought < now - p->heard ? p->heard + bought : now;
+}
+
 static int take_input(struct peer *p, struct err *e)
 {
     ssize_t n = wire_in_fill(&p->in);
@@ -258,9 +270,8 @@ static int take_input(struct peer *p, struct err *e)
         n = 0; /* it ended without reading all that we said */
     if (n < 0)
         return errno == EAGAIN ? 0 : err_sys(e, "reading from its agent");
-    /* A large message may take long where the link is slow or limited. But who has not opened its store must get on. */
     if (n > 0 && p->state > PEER_OPENING)
-        p->heard = clock_mono_ms();
+        hear_bytes(p, n);
     p->hung_up = n == 0;
     if (n == 0)
         return p->in.greeted || !p->remote ? err_set(e, ERR_PROTO, "%s", p->remote ? "the connection was lost" :

@@ -65,16 +65,32 @@ static int silent(int fd, void *peer)
 }
 
 /* E1: a byte now and then, but never a whole message. */
-static int drips(int fd, void *peer)
+static int drip(int fd)
 {
-    (void)peer;
     static const uint8_t header[] = {0, 0, 1, 0, MSG_PROGRESS, 0, 0, 0};
-    struct fake f;
-    fake_open(&f, fd);
     for (size_t i = 0; poll(NULL, 0, 50) == 0; i++)
         if (write(fd, i < sizeof header ? &header[i] : header, 1) != 1)
             return 0; /* the coordinator has had enough */
     return 0;
+}
+
+static int drips(int fd, void *peer)
+{
+    (void)peer;
+    struct fake f;
+    fake_open(&f, fd);
+    return drip(fd);
+}
+
+/* As an agent does that waits for us, while we wait for the rest of a message whose length was garbled. */
+static int drips_after_open(int fd, void *peer)
+{
+    (void)peer;
+    struct fake f;
+    fake_open(&f, fd);
+    fake_opened(&f, "");
+    fake_await(&f, MSG_SCAN);
+    return drip(fd);
 }
 
 static int silent_after_open(int fd, void *peer)
@@ -898,6 +914,7 @@ FAKE(banner)
 FAKE(silent)
 FAKE(silent_after_open)
 FAKE(drips)
+FAKE(drips_after_open)
 FAKE(half_a_frame)
 FAKE(out_of_turn)
 FAKE(unknown_message)
@@ -929,7 +946,7 @@ CACHED(copy_is_cut)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(dies_at_once), TEST(killed), TEST(banner), TEST(silent), TEST(silent_after_open), TEST(drips),
+        TEST(dies_at_once), TEST(killed), TEST(banner), TEST(silent), TEST(silent_after_open), TEST(drips), TEST(drips_after_open),
         TEST(half_a_frame), TEST(out_of_turn), TEST(unknown_message), TEST(says_failed),
         TEST(garbage_block), TEST(dotdot), TEST(list_cut), TEST(list_lies_about_totals), TEST(endless),
         TEST(done_too_much), TEST(dies_in_transfer), TEST(credit_for_nothing), TEST(data_for_nothing),
