@@ -6,12 +6,13 @@
 #include "object/delta.h"
 
 #include "base/mem.h"
+#include "base/pair.h"
 #include "object/delta_request.h"
 #include "object/delta_sums.h"
 
 #include <stdlib.h>
 
-#define COPY_BUFFER (256u * 1024u)
+#define COPY_BUFFER (1024u * 1024u)
 #define HEAD 5u /* bytes of a record's header */
 
 enum delta_state { CLOSED, AT_MAGIC, AT_COMMAND, AT_NUMBERS, IN_LITERAL };
@@ -34,7 +35,7 @@ struct delta_patcher {
     uint8_t command, numbers[16];
     unsigned numbers_len;
     uint64_t literal;        /* bytes to come of a literal command */
-    uint8_t *buffer;
+    uint8_t *buffer[2];      /* pieces of the basis */
 };
 
 struct delta_patcher *delta_patcher_new(uint64_t want, const struct delta_calls *calls, void *ctx)
@@ -50,7 +51,8 @@ void delta_patcher_free(struct delta_patcher *p)
 {
     if (p) {
         buf_free(&p->request);
-        free(p->buffer);
+        free(p->buffer[0]);
+        free(p->buffer[1]);
     }
     free(p);
 }
@@ -79,6 +81,57 @@ static int claim(struct delta_patcher *p, uint64_t n, struct err *e)
     return 0;
 }
 
+/* Half of a step: a piece of the basis is read, or the one before it is written. */
+struct half {
+    struct delta_patcher *p;
+    bool writes;
+    uint64_t pos;
+    uint8_t *bytes;
+    size_t n;
+    int rc;
+    struct err e;
+};
+
+static void run_half(void *arg)
+{
+    struct half *h = arg;
+    if (h->writes) {
+        h->rc = write_out(h->p, h->bytes, h->n, &h->e);
+        return;
+    }
+    ssize_t got = h->p->calls->read(h->p->ctx, h->pos, h->bytes, h->n, &h->e);
+    h->rc = got < 0                 ? (int)got
+            : (size_t)got == h->n ? 0
+                                    : err_set(&h->e, ERR_FORMAT, "delta that copies from beyond the basis");
+}
+
+/* Reads ahead by one piece, in another thread where that is worth it: most of a large object that was edited comes from here. */
+static int copy_pieces(struct delta_patcher *p, uint64_t pos, uint64_t n, struct err *e)
+{
+    struct half read = {.p = p, .pos = pos, .bytes = p->buffer[0], .n = n < COPY_BUFFER ? (size_t)n : COPY_BUFFER};
+    run_half(&read);
+    while (read.rc == 0) {
+        struct half write = read;
+        write.writes = true;
+        n -= read.n;
+        read.pos += read.n;
+        read.bytes = p->buffer[read.bytes == p->buffer[0]];
+        read.n = n < COPY_BUFFER ? (size_t)n : COPY_BUFFER;
+        if (n)
+            pair_run(run_half, &write, &read, n >= COPY_BUFFER);
+        else
+            run_half(&write);
+        if (write.rc < 0)
+            *e = write.e;
+        else
+            p->counts.matched += write.n;
+        if (write.rc < 0 || n == 0)
+            return write.rc;
+    }
+    *e = read.e;
+    return read.rc;
+}
+
 static int copy(struct delta_patcher *p, uint64_t pos, uint64_t n, struct err *e)
 {
     int rc = claim(p, n, e);
@@ -86,22 +139,9 @@ static int copy(struct delta_patcher *p, uint64_t pos, uint64_t n, struct err *e
         return rc;
     if (pos > INT64_MAX || n > INT64_MAX - pos)
         return err_set(e, ERR_FORMAT, "delta that copies from beyond the basis");
-    if (!p->buffer)
-        p->buffer = mem_alloc(COPY_BUFFER);
-    while (n) {
-        size_t k = n < COPY_BUFFER ? (size_t)n : COPY_BUFFER;
-        ssize_t got = p->calls->read(p->ctx, pos, p->buffer, k, e);
-        if (got < 0)
-            return (int)got;
-        if ((size_t)got != k)
-            return err_set(e, ERR_FORMAT, "delta that copies from beyond the basis");
-        if ((rc = write_out(p, p->buffer, k, e)) < 0)
-            return rc;
-        p->counts.matched += k;
-        pos += k;
-        n -= k;
-    }
-    return 0;
+    for (unsigned i = 0; i < 2 && !p->buffer[i]; i++)
+        p->buffer[i] = mem_alloc(COPY_BUFFER);
+    return copy_pieces(p, pos, n, e);
 }
 
 static int begin_literal(struct delta_patcher *p, uint64_t n, struct err *e)

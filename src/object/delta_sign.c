@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#define PIECE ((size_t)1 << 20) /* bytes of the basis that a thread sums in a step, at least */
+#define PIECE ((size_t)4 << 20) /* bytes of the basis that a thread sums in a step, at least */
 
 /* One thread's share of a step. */
 struct piece {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/pair.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #define BUF_SIZE (256u << 10)
+#define LARGE (1u << 20) /* bytes of a piece: of fewer, starting a thread takes longer */
 #define TICK_MS 1000
 
 struct content {
@@ -76,6 +78,34 @@ static int write_all(const struct content *c, int to, const void *data, size_t n
     return 0;
 }
 
+/* What is done with a large piece, by two threads at once. */
+struct part {
+    struct content *c;
+    int to; /* -1: it is digested, else written */
+    const void *p;
+    size_t n;
+    uint64_t left;
+    int rc, sys;
+};
+
+static void do_part(void *arg)
+{
+    struct part *x = arg;
+    if (x->to < 0)
+        digest_add(x->c->state, x->p, x->n);
+    else if ((x->rc = write_all(x->c, x->to, x->p, x->n, x->left)) < 0)
+        x->sys = errno;
+}
+
+static int take_large(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)
+{
+    struct part digest = {c, -1, p, n, 0, 0, 0}, write = {c, to, p, n, want->size - c->got - n, 0, 0};
+    c->got += n;
+    pair_run(do_part, &write, &digest, true);
+    errno = write.sys;
+    return write.rc < 0 ? err_sys(e, "write") : 0;
+}
+
 /* One piece: digested, and written unless to is -1. */
 static int take(struct content *c, int to, const struct entry *want, const void *p, size_t n, struct err *e)
 {
@@ -87,6 +117,8 @@ static int take(struct content *c, int to, const struct entry *want, const void 
     } else {
         if (c->got == 0)
             digest_begin(c->state, (enum digest_algo)want->digest.algo);
+        if (n >= LARGE && to >= 0)
+            return take_large(c, to, want, p, n, e);
         digest_add(c->state, p, n);
     }
     c->got += n;
