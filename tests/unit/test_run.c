@@ -504,10 +504,15 @@ static int scanned_slowly(int fd, void *peer)
     fake_open(&f, fd);
     fake_opened(&f, "");
     fake_await(&f, MSG_SCAN);
+    char text[500];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    message_put_problem(&f.out, MSG_PROBLEM_REMARK, "a", text);
     message_put_scanned(&f.out, &m);
-    for (size_t i = 0; i < f.out.buf.len; i++) {
+    for (size_t i = 0; i < f.out.buf.len; i += 10) {
+        size_t n = f.out.buf.len - i < 10 ? f.out.buf.len - i : 10;
         poll(NULL, 0, 50);
-        if (write(fd, f.out.buf.data + i, 1) != 1)
+        if (write(fd, f.out.buf.data + i, n) != (ssize_t)n)
             return 3;
     }
     f.out.buf.len = 0; /* it is out */
