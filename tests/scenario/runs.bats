@@ -215,7 +215,7 @@ changes_once() {
     EXTRA+=(--no-sandbox)
     # The reader opens it for the scan, and for the copy: it is late for the second.
     under_strace -o trace.out -P "$PWD/a/log" -P log -e trace=openat,openat2 \
-        -e inject=openat,openat2:delay_enter=700000:when=2+ \
+        -e inject=openat,openat2:delay_enter=3000000:when=2 \
         "$SOS_SYNC" --no-progress "${EXTRA[@]}" --json a "$B" >out 2>err 3>&- &
     job=$!
     for _ in {1..200}; do
