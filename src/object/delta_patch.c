@@ -35,7 +35,7 @@ struct delta_patcher {
     uint8_t command, numbers[16];
     unsigned numbers_len;
     uint64_t literal;        /* bytes to come of a literal command */
-    uint8_t *buffer[2];      /* pieces of the basis */
+    uint8_t *buffer[2];      /* pieces of the basis; the second only where there is more than one to a copy */
 };
 
 struct delta_patcher *delta_patcher_new(uint64_t want, const struct delta_calls *calls, void *ctx)
@@ -139,8 +139,9 @@ static int copy(struct delta_patcher *p, uint64_t pos, uint64_t n, struct err *e
         return rc;
     if (pos > INT64_MAX || n > INT64_MAX - pos)
         return err_set(e, ERR_FORMAT, "delta that copies from beyond the basis");
-    for (unsigned i = 0; i < 2 && !p->buffer[i]; i++)
-        p->buffer[i] = mem_alloc(COPY_BUFFER);
+    for (unsigned i = 0; i < (n > COPY_BUFFER ? 2 : 1); i++)
+        if (!p->buffer[i])
+            p->buffer[i] = mem_alloc(COPY_BUFFER);
     return copy_pieces(p, pos, n, e);
 }
 

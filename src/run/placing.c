@@ -40,7 +40,7 @@ static uint64_t room_of(const struct run *r, const struct peer *p, unsigned numb
     *block = BLOCK;
     uint64_t room = UINT64_MAX, used = p->scanned.totals.bytes;
     uint64_t capacity = group_policy_member(r->policy, number)->capacity;
-    if (r->full & (uint64_t)1 << number)
+    if (r->full & bit(number))
         return 0;
     if (p->free_bytes) {
         /* Not of what is free alone: then a little would be left over for each next run. */
@@ -71,8 +71,8 @@ static uint64_t seed_of(const struct allot_group *g, unsigned number, const stru
 static uint64_t untried(const struct run *r)
 {
     uint64_t out = 0;
-    for (size_t i = 0; i < r->peers && !r->options->dry_run; i++)
-        out |= peer_lives(&r->peer[i]) && r->peer[i].caps & STORE_UNTRIED ? (uint64_t)1 << i : 0;
+    for (unsigned i = 0; i < r->peers && !r->options->dry_run; i++)
+        out |= peer_lives(&r->peer[i]) && r->peer[i].caps & STORE_UNTRIED ? bit(i) : 0;
     return out & ~r->takes;
 }
 
@@ -97,14 +97,14 @@ struct allot_group *placing_new(struct run *r)
             g->id[i] = p->id;
             g->world.room[i] = room_of(r, p, i, &g->block[i]);
         } else {
-            g->world.away |= (uint64_t)1 << i;
+            g->world.away |= bit(i);
             remember(r, i, &g->id[i], &seen);
             if (r->seen >> i & 1)
                 seen = r->now;
             if (seen && r->now - seen <= (int64_t)r->settings.down_after)
-                g->believed |= (uint64_t)1 << i;
+                g->believed |= bit(i);
             else
-                g->world.gone |= (uint64_t)1 << i;
+                g->world.gone |= bit(i);
         }
         g->world.seed[i] = seed_of(g, i, &r->peer[i]);
     }

@@ -1,7 +1,7 @@
 #include "store/put_ahead.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread.h"
+
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -44,19 +44,6 @@ static void *take_turns(void *arg)
     return NULL;
 }
 
-/* Signals stay with the caller's thread. How many were started. */
-static unsigned start(pthread_t *thread, unsigned wanted, struct front *f)
-{
-    sigset_t all, old;
-    unsigned n = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (n < wanted && pthread_create(&thread[n], NULL, take_turns, f) == 0)
-        n++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return n;
-}
-
 int put_ahead(struct put_item *item, size_t items, unsigned threads, const struct store_watch *watch, struct err *e)
 {
     pthread_t thread[THREADS_MAX];
@@ -64,8 +51,10 @@ int put_ahead(struct put_item *item, size_t items, unsigned threads, const struc
     long cores = threads ? (long)threads : sysconf(_SC_NPROCESSORS_ONLN);
     if (items < ITEMS_MIN || cores < 2)
         return 0;
-    unsigned n = start(thread, (cores < THREADS_MAX ? (unsigned)cores : THREADS_MAX) - 1, &f);
+    unsigned n = 0, wanted = (cores < THREADS_MAX ? (unsigned)cores : THREADS_MAX) - 1;
     int rc = 0;
+    while (n < wanted && thread_start(&thread[n], take_turns, &f))
+        n++;
     while (n > 0 && rc >= 0 && take_turn(&f))
         rc = watch->progress(watch->ctx, 0, 0);
     if (rc < 0)

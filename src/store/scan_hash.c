@@ -4,12 +4,12 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rate.h"
+#include "base/thread.h"
 #include "store/scan_judge.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -237,16 +237,12 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* Signals stay with the caller's thread. Fewer threads than wanted are no failure. */
+/* Fewer threads than wanted are no failure. */
 static void start(struct scan_pool *p)
 {
-    sigset_t all, old;
     p->thread = mem_alloc(p->wanted * sizeof *p->thread);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (p->started < p->wanted && pthread_create(&p->thread[p->started], NULL, worker, p) == 0)
+    while (p->started < p->wanted && thread_start(&p->thread[p->started], worker, p))
         p->started++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     p->wanted = p->started;
 }
 

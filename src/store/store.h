@@ -1,6 +1,6 @@
 /*
- * A store as its agent sees it: one table of functions, so that a directory and
- * (later) a blob-server look alike. Calls come from one thread, in this order:
+ * A store as its agent sees it: one table of functions, so that a directory, a
+ * blob-server and a directory of blobs look alike. Calls come from one thread, in this order:
  * inspect, maybe look, scan, then any of have/read/apply/put/flush, then commit; close at any time.
  */
 #ifndef STORE_STORE_H
