@@ -531,6 +531,9 @@ static bool restore(struct world *w, struct op *op)
             changed(w, op->member, up, KIND_DIR, -1);
     const struct look *l = &w->look[op->member][op->path];
     changed(w, op->member, op->path, l->kind, l->content);
+    /* As if nothing had been there in between: no scan can tell that from a copy that was never touched. */
+    if (l->content >= 0 && w->recorded[op->member][op->path].bit[l->content / 64] >> l->content % 64 & 1)
+        w->tainted[op->path] = true;
     w->counts.restored++;
     return true;
 }

@@ -625,6 +625,26 @@ static void note_time(struct world *w, const struct run_result *r, bool whole)
         }
 }
 
+static void note_content(struct contents *all, const struct look *l)
+{
+    if (has_content(l))
+        all->bit[l->content / 64] |= UINT64_C(1) << l->content % 64;
+}
+
+/* A run that was cut short has recorded what it found, or what it left, or neither. */
+static void note_records(struct world *w, const struct before *b, const struct run_result *r, bool whole)
+{
+    for (unsigned m = 0; m < w->members; m++)
+        for (int p = 0; (r->took_part >> m & 1) && p < w->paths; p++) {
+            struct contents *all = &w->recorded[m][p];
+            if (whole)
+                memset(all, 0, sizeof *all);
+            else
+                note_content(all, &b->look[m][p]);
+            note_content(all, &w->look[m][p]);
+        }
+}
+
 void judge_run(struct world *w, const struct before *b, const struct run_result *r)
 {
     bool whole = ended_whole(w, r);
@@ -637,6 +657,7 @@ void judge_run(struct world *w, const struct before *b, const struct run_result 
     for (int p = 0; p < w->paths && !w->story.failure[0]; p++)
         judge_path(w, b, r, p, whole);
     note_time(w, r, whole);
+    note_records(w, b, r, whole);
     if (whole && r->remove < 0 && !r->scrub) {
         judge_equal(w, r->took_part);
         check_kept_once(w, r->took_part);

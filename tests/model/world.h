@@ -47,6 +47,10 @@ struct known {
     uint64_t bit[WORLD_EVENTS / 64];
 };
 
+struct contents {
+    uint64_t bit[(WORLD_CONTENTS + 63) / 64];
+};
+
 enum kind { KIND_NONE, KIND_FILE, KIND_LINK, KIND_DIR };
 
 /* Does a member that has nothing at a path know of a deletion there? */
@@ -89,7 +93,9 @@ struct world {
                                                both clocks; clean: it was whole, and left no journal */
     int paths;                              /* that there are so far */
     struct { char name[WORLD_TEXT]; int stem, content; } kept[WORLD_KEPT]; /* path WORLD_PLAIN + i; what first was there */
-    bool tainted[WORLD_PATHS];              /* damage may have passed for an edit: nothing more is said of it */
+    bool tainted[WORLD_PATHS];              /* damage may have passed for an edit, or an edit for none: nothing more is
+                                               said of it */
+    struct contents recorded[WORLD_MEMBERS][WORLD_PATHS]; /* what the member's manifest may say is there */
     struct copy copy[WORLD_MEMBERS][WORLD_PATHS];
     struct look look[WORLD_MEMBERS][WORLD_PATHS];
     int extras[WORLD_MEMBERS];              /* objects that are none of the world's paths */
