@@ -105,6 +105,17 @@ static const struct uuid *maker_of(const struct entry *loser, const struct entry
     return &loser->origin;
 }
 
+/* Of the losers with this one's content the last version, so that it is kept with the time and mode that it was given last. */
+static unsigned latest_alike(const struct merge_row *row, const struct verdict *v, unsigned loser)
+{
+    unsigned best = loser;
+    for (unsigned i = loser + 1; i < row->members; i++)
+        if (v->losers >> i & 1 && entry_same_content(row->at[i], row->at[loser]) &&
+            version_compare(&row->at[i]->version, &row->at[best]->version) == VERSION_AFTER)
+            best = i;
+    return best;
+}
+
 static void take_one(struct kept *k, const struct merge_row *row, const struct verdict *v, unsigned loser,
                      const char *maker)
 {
@@ -114,13 +125,14 @@ static void take_one(struct kept *k, const struct merge_row *row, const struct v
     k->item = mem_resize(k->item, k->n + 1, sizeof *k->item);
     struct kept_item *it = &k->item[k->n++];
     *it = (struct kept_item){.path = path, .from = mem_strndup(row->path, row->path_len), .present = v->present};
-    entry_copy(&it->entry, row->at[loser]);
+    entry_copy(&it->entry, row->at[latest_alike(row, v, loser)]);
     it->entry.flags = 0;
     it->entry.holders.n = 0; /* of the old name */
     it->entry.place = (struct entry_place){0};
     for (unsigned i = loser; i < row->members; i++)
         if (v->losers >> i & 1 && entry_same_content(row->at[i], row->at[loser])) {
             it->holders |= (uint64_t)1 << i;
+            it->unlike |= entry_same_meta(row->at[i], &it->entry) ? 0 : (uint64_t)1 << i;
             version_join(&it->entry.version, &row->at[i]->version); /* where it does not fit, a part of it will do */
         }
 }
@@ -174,6 +186,7 @@ bool kept_verdict(const struct kept *k, size_t i, unsigned members, struct verdi
     v->skip = v->lost = v->conflict = false;
     v->losers = v->had = 0;
     v->holders = it->holders;
+    v->unlike = it->unlike;
     v->present = it->present;
     entry_copy(&v->winner, &it->entry);
     v->winner.path = it->path;

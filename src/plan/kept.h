@@ -10,7 +10,7 @@ struct kept {
     struct kept_item {
         char *path, *from;    /* owned: the new name, and where it is now */
         struct entry entry;   /* its path is not set */
-        uint64_t holders, present; /* members, as masks */
+        uint64_t holders, unlike, present; /* members, as masks; unlike: of the holders, with other metadata */
         bool below;           /* a directory that has to wait for others that are kept */
     } *item;
     size_t n;

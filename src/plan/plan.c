@@ -168,22 +168,20 @@ static void put_off_records(struct plan_step *s, const struct plan_how *how)
 }
 
 /*
- * The holder with the least to give so far, the lowest on a tie. A holder whose metadata is about to change
- * is asked only when there is no other: its object is in motion while it would be read.
+ * The holder with the least to give so far, the lowest on a tie. A holder whose metadata is about to change, or is not the
+ * winner's, is asked only when there is no other: its object is in motion while it would be read, or would pass for it.
  */
 static unsigned pick_source(const struct plan *p, const struct verdict *v)
 {
-    unsigned best = PLAN_NOBODY;
-    bool best_moves = true;
+    unsigned best = PLAN_NOBODY, best_doubt = 0;
     for (unsigned i = 0; i < p->members; i++) {
         if (!(v->holders >> i & 1))
             continue;
-        bool moves = v->need[i] > NEED_RECORD;
-        if (best != PLAN_NOBODY &&
-            (moves > best_moves || (moves == best_moves && p->gives[i] >= p->gives[best])))
+        unsigned doubt = (v->unlike >> i & 1 ? 2u : 0u) + (v->need[i] > NEED_RECORD ? 1u : 0u);
+        if (best != PLAN_NOBODY && (doubt > best_doubt || (doubt == best_doubt && p->gives[i] >= p->gives[best])))
             continue;
         best = i;
-        best_moves = moves;
+        best_doubt = doubt;
     }
     return best;
 }

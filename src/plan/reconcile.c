@@ -246,8 +246,9 @@ static void find_need(const struct merge_row *row, const struct plan_rules *rule
     } else if (!rules->no_meta && !entry_same_meta(at, winner)) {
         out->need[i] = NEED_META;
         out->reason[i] = REASON_META;
-    } else if (!entry_same_record(at, winner)) {
-        out->need[i] = NEED_RECORD;
+    } else {
+        out->need[i] = entry_same_record(at, winner) ? NEED_NOTHING : NEED_RECORD;
+        out->unlike |= entry_same_meta(at, winner) ? 0 : bit(i);
     }
 }
 
@@ -273,7 +274,7 @@ int reconcile(const struct merge_row *row, const struct plan_rules *rules, bool 
     struct sides s;
     out->row = row;
     out->skip = out->lost = out->conflict = false;
-    out->holders = out->present = out->had = out->losers = 0;
+    out->holders = out->unlike = out->present = out->had = out->losers = 0;
     if (!take_sides(row, out, &s)) {
         out->skip = true;
         return 0;

@@ -69,6 +69,7 @@ struct verdict {
     unsigned top;          /* the member whose version won; of no meaning where all have the same */
     struct entry winner;   /* path borrowed from the row; version joined */
     uint64_t holders;      /* bit i: member i has the winner's content, undamaged */
+    uint64_t unlike;       /* bit i: of these, what member i has here has other metadata, and keeps them */
     uint64_t present;      /* bit i: member i takes part (is not UNKNOWN) */
     uint8_t need[PLAN_MEMBERS_MAX];   /* enum plan_need, as if every member were to hold it */
     uint8_t reason[PLAN_MEMBERS_MAX]; /* enum plan_reason */

@@ -257,6 +257,8 @@ static void not_pruned(struct run *r, const struct peer *p, const char *path)
 
 static void not_replaced(struct run *r, const struct peer *p, const struct plan_target *t, const char *path)
 {
+    if (run_tries_again(r))
+        return; /* that attempt does it, or tells */
     r->summary.failed += t->action != ACTION_RECORD;
     if (t->action != ACTION_RECORD)
         report_trouble(r, p->member->name, path, true, "is left for the next run: a version that lost a conflict could "

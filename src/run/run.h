@@ -210,6 +210,7 @@ enum sos_status run_group(struct run *r);
 
 /* The parts of it that what is no sync has, too. r as for run_group, with take and died set. */
 void run_prepare(struct run *r);             /* the rest of r, but peers */
+bool run_tries_again(const struct run *r); /* by what is known so far, another attempt follows this one */
 int run_open(struct run *r, struct err *e);  /* starts and opens all members, and guards; what fails is told. 0 or an error */
 void run_failed(struct run *r, int rc, const struct err *e); /* tells what ended it */
 void run_release(struct run *r, bool patient); /* says goodbye to all peers, and frees them */

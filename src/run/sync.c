@@ -200,7 +200,7 @@ static void count_objects(struct run *r)
  * A source that died, or was damaged, took its operations with it; what other members hold can still be given by them.
  * What was in motion may stand still now: it is looked at once more.
  */
-static bool worth_another(const struct run *r)
+bool run_tries_again(const struct run *r)
 {
     unsigned living = 0;
     for (size_t i = 0; i < r->peers; i++)
@@ -291,7 +291,7 @@ enum sos_status run_group(struct run *r)
             run_failed(r, rc, &e);
         else
             count_objects(r);
-        again = rc == 0 && worth_another(r);
+        again = rc == 0 && run_tries_again(r);
         run_release(r, rc == 0);
     }
     if (r->summary.damaged > r->summary.healed)

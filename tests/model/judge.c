@@ -200,7 +200,10 @@ static bool was_deleted(const struct row *r, const struct copy *c)
     return false;
 }
 
-/* Is there somebody who deleted all that is left of it, and is certain to be heard? */
+/*
+ * Is there somebody who deleted all that is left of it, and is certain to be heard? He has to know all that a copy may know:
+ * one that has won a conflict since stands for the other side too.
+ */
 static bool must_be_gone(const struct row *r)
 {
     bool any = false;
@@ -213,7 +216,7 @@ static bool must_be_gone(const struct row *r)
             continue;
         any = true;
         EACH(r, d)
-            known |= (r->firm >> d & 1) && known_has(&r->had[d][r->p].sure, c->event);
+            known |= (r->firm >> d & 1) && known_within(&c->maybe, &r->had[d][r->p].sure);
         if (!known || c->damaged)
             return false;
     }

@@ -45,6 +45,26 @@ kept() { ls -d a/"$1".conflict-*-"$2"; }
     idle --policy policy a b c
 }
 
+# Whoever gives it must have it as it is to be kept: the same content with another time passes for something that changed.
+@test "keep-both: what lost on two members with one content and different times is kept in one attempt, as it was last" {
+    local later=3000 when
+    for when in b c; do
+        rm -rf a b c && mkdir a b c
+        mkdir a/x && put a x/f below 1000
+        put b x loser 1000
+        run 0 b c
+        [ $when = b ] || touch -d @2000 b/x
+        touch -d @$later c/x && chmod 600 c/x
+        head -c 100000 /dev/urandom >b/big # so that the other one has less to give
+        run 0 -v a b c
+        [[ $output == *"3 members"*"2 conflicts"* ]] && [[ $output != *failed* ]] && [ -z "$errors" ]
+        same a b c
+        [ "$(cat a/x.conflict-*-b)" = loser ]
+        [ $when = c ] || [ "$(stat -c '%a %Y' a/x.conflict-*-b)" = "600 $later" ]
+        idle --policy policy a b c
+    done
+}
+
 @test "keep-both: a conflict below such a directory is kept too" {
     put a x file 1000
     mkdir b/x c/x
