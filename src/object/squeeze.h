@@ -76,9 +76,11 @@ struct squeeze_judge {
     bool told, started;          /* from is set; the link has been seen full since */
     uint64_t raw, wire;          /* bytes in this stretch: before and after */
     int64_t work;                /* ns of squeezing in this stretch */
-    double raw_ns, own_ns;       /* for a raw byte, in the last raw stretch: all, our own work */
+    double raw_ns, own_ns;       /* for a raw byte, in the last raw stretches: all, our own work */
+    double last_ns;              /* as raw_ns, of the last one alone; 0: there was none in this state */
     int64_t hold, until;         /* ns; no trial before until */
     unsigned stretches;          /* since the state changed */
+    unsigned slow;               /* the last so many of them were no faster than raw */
 };
 
 void squeeze_judge_look(struct squeeze_judge *j, struct squeeze_time at);

@@ -3,6 +3,7 @@
 #define MS 1000000
 #define STRETCH_NS (100 * MS)
 #define STRETCH_BYTES (128u << 10)
+#define LONG_NS (500 * MS)
 #define FULL_NS (2 * MS)           /* of waiting: the buffers on the way are full, now it can be measured */
 #define TRIAL_BYTES (256u << 10)
 #define HOLD_MIN_NS (500 * MS)     /* after a failed trial; doubled each time */
@@ -10,6 +11,7 @@
 #define RAW_AGAIN_NS ((int64_t)5000 * MS) /* so often a squeezed channel that never waits tries without */
 #define SHRINKS 0.9                /* of the size, or the time: less is no gain worth the work */
 #define NO_FASTER 0.95             /* of the raw time; a gain of which that little is left was none */
+#define SLOW_MAX 2                 /* such stretches one after the other: a single one may be the machine's, busy with something else */
 #define LINK_BOUND 0.25            /* share of the time that was waited */
 #define WORK_BOUND 0.1
 
@@ -23,7 +25,8 @@ static void begin(struct squeeze_judge *j, struct squeeze_time at)
 static void enter(struct squeeze_judge *j, enum squeeze_state state, struct squeeze_time at)
 {
     j->state = state;
-    j->stretches = 0;
+    j->stretches = j->slow = 0;
+    j->last_ns = 0;
     begin(j, at);
 }
 
@@ -46,12 +49,15 @@ static double shrunk_to(const struct squeeze_judge *j)
     return (double)j->wire / (double)j->raw;
 }
 
+/* A window that grows lets a short stretch seem fast, once: the slower one of two counts. */
 static void after_raw(struct squeeze_judge *j, struct squeeze_time at)
 {
-    double waited = share_waited(j, at);
-    j->raw_ns = (double)(at.now - j->from.now) / (double)j->raw;
-    j->own_ns = j->raw_ns * (1 - waited);
-    if (waited >= LINK_BOUND && at.now >= j->until)
+    double waited = share_waited(j, at), ns = (double)(at.now - j->from.now) / (double)j->raw;
+    bool sure = j->stretches++ > 0 || at.now - j->from.now >= LONG_NS;
+    j->raw_ns = ns > j->last_ns ? ns : j->last_ns;
+    j->last_ns = ns;
+    j->own_ns = ns * (1 - waited);
+    if (sure && waited >= LINK_BOUND && at.now >= j->until)
         enter(j, SQUEEZE_TRIAL, at);
     else
         begin(j, at);
@@ -73,8 +79,9 @@ static void after_packed(struct squeeze_judge *j, struct squeeze_time at)
 {
     double ns = (double)(at.now - j->from.now) / (double)j->raw;
     /* The first stretch is paid with credit for what went raw: only those after it show the gain. */
-    bool settled = ++j->stretches > 1;
-    if (shrunk_to(j) > SHRINKS || (settled && ns > NO_FASTER * j->raw_ns)) {
+    bool settled = ++j->stretches > 1, slow = settled && ns > NO_FASTER * j->raw_ns;
+    j->slow = slow ? j->slow + 1 : 0;
+    if (shrunk_to(j) > SHRINKS || j->slow == SLOW_MAX) {
         give_up(j, at);
     } else if (share_waited(j, at) < WORK_BOUND && at.now >= j->until) {
         j->until = at.now; /* if the link is still slow, back at once */

@@ -367,11 +367,12 @@ static double when_room(struct way *w, double now, double window, double size)
     return now;
 }
 
-static void simulate(const struct weather *w, double window, double *share, unsigned *switches)
+/* The window doubles, up to the largest, each time that it was used up. */
+static void simulate(const struct weather *w, double window, double largest, double *share, unsigned *switches)
 {
     static struct way way;
     struct squeeze_judge j = {0};
-    double now = 0, waited = 0, link_free = 0, raw = 0, packed = 0;
+    double now = 0, waited = 0, link_free = 0, raw = 0, packed = 0, used = 0;
     memset(&way, 0, sizeof way);
     *switches = 0;
     for (enum squeeze_state was = SQUEEZE_RAW; now < 10e9; was = j.state) {
@@ -382,6 +383,11 @@ static void simulate(const struct weather *w, double window, double *share, unsi
         double work = squeeze ? PIECE * w->work : 0;
         *switches += (was == SQUEEZE_PACKED) != (j.state == SQUEEZE_PACKED);
         now += PIECE * w->own;
+        used += size;
+        if (used > window && window < largest) {
+            window *= 2;
+            used = 0;
+        }
         double room = when_room(&way, now, window, PIECE);
         waited += room - now;
         now = room + work;
@@ -407,6 +413,8 @@ static void judgement(void **state)
         {"fast link, text", {3e9, 3e9}, {.3, .3}, 1, 2.5, 0, 0, {0, .01}, 0},
         {"as fast as we are", {1e9, 1e9}, {.3, .3}, 1, 2.5, 0, 0, {0, .01}, 0},
         {"10 MB/s, text", {1e7, 1e7}, {.3, .3}, 1, 2.5, 0, 0, {.99, 1}, 1},
+        {"1.5 MB/s, text", {1.5e6, 1.5e6}, {.42, .42}, 1, 2.5, 0, 0, {.99, 1}, 1},
+        {"1 MB/s, text", {1e6, 1e6}, {.3, .3}, 1, 2.5, 0, 0, {.99, 1}, 1},
         {"100 kB/s, text", {1e5, 1e5}, {.3, .3}, 1, 2.5, 0, 0, {.9, 1}, 1},
         {"100 MB/s, text", {1e8, 1e8}, {.3, .3}, 1, 2.5, 0, 0, {.95, 1}, 3},
         {"100 MB/s, a slow compressor", {1e8, 1e8}, {.3, .3}, 1, 20, 0, 0, {0, .05}, 0},
@@ -421,16 +429,32 @@ static void judgement(void **state)
         {"10 MB/s, text after noise", {1e7, 1e7}, {1, .3}, 1, 2.5, 0, 2, {.9, 1}, 1},
         {"a slow receiver on a fast link", {1e9, 1e9}, {.3, .3}, 1, 2.5, 5e7, 0, {0, .2}, 10},
     };
-    /* Windows for a child and for another machine. */
-    for (size_t i = 0; i < 2 * sizeof table / sizeof table[0]; i++) {
-        const struct weather *w = &table[i / 2];
+    /* Windows for a child, for another machine, and as they grow. */
+    static const double windows[3][2] = {{512 << 10, 512 << 10}, {8 << 20, 8 << 20}, {512 << 10, 8 << 20}};
+    for (size_t i = 0; i < 3 * sizeof table / sizeof table[0]; i++) {
+        const struct weather *w = &table[i / 3];
+        const double *window = windows[i % 3];
         double share;
         unsigned switches;
-        if (i % 2 && w->receiver > 0)
+        if (i % 3 && w->receiver > 0)
             continue; /* so much is on its way that a slow receiver cannot be told from a slow link */
-        simulate(w, i % 2 ? 8 << 20 : 512 << 10, &share, &switches);
+        simulate(w, window[0], window[1], &share, &switches);
         if (!(share >= w->packed[0] && share <= w->packed[1]) || switches > w->switches)
-            fail_msg("%s, window %zu: %.3f squeezed, %u switches", w->what, i % 2, share, switches);
+            fail_msg("%s, window %zu: %.3f squeezed, %u switches", w->what, i % 3, share, switches);
+    }
+}
+
+/* The bursts that a growing window lets through, wherever they fall, are not taken for the link's speed. */
+static void growing_windows(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 400; i++) {
+        double link = 2e5 + i * 2e4, share;
+        const struct weather w = {"text", {link, link}, {.42, .42}, 1, 2.5, 0, 0, {.9, 1}, 1};
+        unsigned switches;
+        simulate(&w, (256 + i % 7 * 64) << 10, 8 << 20, &share, &switches);
+        if (!(share >= w.packed[0]) || switches > w.switches)
+            fail_msg("%.0f B/s: %.3f squeezed, %u switches", link, share, switches);
     }
 }
 
@@ -448,6 +472,7 @@ int main(void)
         cmocka_unit_test(hostile_headers),
         cmocka_unit_test(no_endless_pieces),
         cmocka_unit_test(judgement),
+        cmocka_unit_test(growing_windows),
     };
     return cmocka_run_group_tests_name("squeeze", tests, NULL, NULL);
 }
