@@ -609,12 +609,25 @@ HABITS
 
 # gateway NAME BACKEND: nginx in front of a server, with https; its URL is then in the variable NAME, its certificate trusted.
 gateway() {
-    local port=$((20000 + RANDOM % 20000))
+    local port tries
     command -v nginx >/dev/null && command -v openssl >/dev/null || skip "no nginx"
     mkdir -p "$1"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1/key" -out "$1/cert" -days 2 \
         -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>/dev/null
-    cat >"$1/conf" <<CONF
+    export CURL_CA_BUNDLE=$PWD/$1/cert
+    for tries in {1..20}; do
+        port=$((20000 + RANDOM % 12000)) # below those that connections are given
+        gateway_conf "$1" "$2" "$port" >"$1/conf"
+        nginx -p "$PWD/$1" -c "$PWD/$1/conf" 3>&- 4>&- &
+        SERVERS+=($!)
+        ! gateway_answers "https://127.0.0.1:$port" $! || break
+    done
+    printf -v "$1" 'https://127.0.0.1:%s' "$port"
+}
+
+# NAME BACKEND PORT: the configuration, on standard output.
+gateway_conf() {
+    cat <<CONF
 $([ "$(id -u)" != 0 ] || echo 'user root;') daemon off; pid $PWD/$1/pid; error_log $PWD/$1/error;
 events { }
 http {
@@ -622,20 +635,21 @@ http {
     client_body_temp_path $PWD/$1/t1; proxy_temp_path $PWD/$1/t2; fastcgi_temp_path $PWD/$1/t3;
     uwsgi_temp_path $PWD/$1/t4; scgi_temp_path $PWD/$1/t5;
     server {
-        listen 127.0.0.1:$port ssl;
+        listen 127.0.0.1:$3 ssl;
         ssl_certificate $PWD/$1/cert; ssl_certificate_key $PWD/$1/key;
         location / { proxy_pass $2; proxy_http_version 1.1; proxy_set_header Connection ""; gzip on; gzip_types *; }
     }
 }
 CONF
-    nginx -p "$PWD/$1" -c "$PWD/$1/conf" 3>&- 4>&- &
-    SERVERS+=($!)
-    export CURL_CA_BUNDLE=$PWD/$1/cert
-    for _ in $(seq 100); do
-        ! curl -sf "https://127.0.0.1:$port/alive" >/dev/null || break
+}
+
+# URL PID: it is this server that answers. Fails when it has ended, as where the port is somebody else's.
+gateway_answers() {
+    while kill -0 "$2" 2>/dev/null; do
+        ! curl -sf "$1/alive" >/dev/null || return 0
         sleep 0.05
     done
-    printf -v "$1" 'https://127.0.0.1:%s' "$port"
+    return 1
 }
 
 @test "blobs: through a gateway with https, and only with a certificate that is trusted" {
