@@ -4,8 +4,10 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "object/delta.h"
+#include "object/version.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct signing {
@@ -62,6 +64,15 @@ static void end_object(struct signing *s, struct buf *out)
     s->want = NULL;
 }
 
+static uint64_t random_seed(void)
+{
+    struct uuid u;
+    uint64_t seed;
+    uuid_random(&u);
+    memcpy(&seed, u.b, sizeof seed);
+    return seed;
+}
+
 /* Nothing that is wrong here is more than a lost saving: the source then sends all of it. */
 static void begin_basis(struct agent *a, struct signing *s, struct buf *out)
 {
@@ -74,7 +85,7 @@ static void begin_basis(struct agent *a, struct signing *s, struct buf *out)
     }
     s->basis = size;
     s->coarse = delta_large(size, want.size);
-    s->signer = delta_signer_new(size, want.size, s->coarse);
+    s->signer = s->coarse ? delta_signer_new_coarse(size, random_seed()) : delta_signer_new(size, want.size);
 }
 
 static void begin_object(struct agent *a, struct signing *s, struct buf *out)

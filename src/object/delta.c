@@ -38,7 +38,7 @@ struct delta_shape delta_shape_for(uint64_t basis, uint64_t want)
     while (block < DELTA_BLOCK_MAX && block < want / SIGNATURE_SHARE &&
            signature_size(basis, block) > want / SIGNATURE_SHARE)
         block *= 2; /* a small part of a large basis is wanted */
-    return (struct delta_shape){(uint32_t)block, STRONG};
+    return (struct delta_shape){(uint32_t)block, STRONG, DELTA_LIBRSYNC, 0};
 }
 
 uint64_t delta_signature_size(uint64_t basis, uint64_t want)
@@ -62,11 +62,16 @@ bool delta_large(uint64_t basis, uint64_t want)
  * Changes are found by the fine signature, so this one need only be short: 8192 blocks at 1 GiB. It should not be so
  * coarse that a few thousand changes leave nothing to be found.
  */
-struct delta_shape delta_shape_coarse(uint64_t basis)
+struct delta_shape delta_shape_coarse(uint64_t basis, uint64_t seed)
 {
     uint64_t block = block_for(basis), most = block < COARSE_MAX ? COARSE_MAX : block;
     block = block * COARSE < most ? block * COARSE : most;
-    return (struct delta_shape){(uint32_t)block, STRONG};
+    return (struct delta_shape){(uint32_t)block, DELTA_STRONG_COARSE, DELTA_COARSE, seed};
+}
+
+struct delta_shape delta_shape_fine(uint32_t block)
+{
+    return (struct delta_shape){block, STRONG, DELTA_LIBRSYNC, 0};
 }
 
 /* As for block_for, but here the number of changes is known, unless they are so many that nothing was found between. */

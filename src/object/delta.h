@@ -15,7 +15,10 @@
  *     target   signer    the fine signature of what is requested
  *     source   index, maker: what the finder found, and a search of the rest
  *
- * Signatures and deltas are librsync's (rdiff can read them); delta_sums.c alone knows the library.
+ * Signatures and deltas are librsync's (rdiff can read them); delta_sums.c alone knows the library. Only the coarse signature is
+ * our own: nearly all of what an update of a large file costs is summing it here and there, and XXH3 is many times as fast as
+ * BLAKE2b. Who can make content cannot make two blocks pass for one: the seed is drawn for each signature. Should they all
+ * the same, then the digest of the whole differs.
  * Nothing here knows a wire or a store, and everything streams. Nothing is trusted: whatever a peer sends makes
  * an error at worst. The digest of what was rebuilt is for the caller to compare.
  *
@@ -51,6 +54,9 @@
  *
  *     a signature: u32 0x72730147, u32 block length, u32 strong length; for each block u32 weak sum,
  *     then the strong sum (BLAKE2b, cut to that length). All big-endian. The last block may be shorter.
+ *
+ *     a coarse signature: u32 0x736f7363, u32 block length, u32 16, u64 seed; for each block u32 weak sum, and XXH3-128
+ *     with that seed. All big-endian.
  */
 #ifndef OBJECT_DELTA_H
 #define OBJECT_DELTA_H
@@ -71,9 +77,16 @@
 enum delta_record { DELTA_KEEP = 1, DELTA_BEGIN, DELTA_DELTA, DELTA_RAW, DELTA_END, DELTA_FAILED,
                     DELTA_REFINE };
 
+enum delta_kind {
+    DELTA_LIBRSYNC, /* BLAKE2b, cut */
+    DELTA_COARSE,   /* XXH3-128 with a seed that the signer has drawn */
+};
+
 struct delta_shape {
-    uint32_t block;  /* bytes of one block */
-    uint32_t strong; /* bytes of its strong sum */
+    uint32_t block;       /* bytes of one block */
+    uint32_t strong;      /* bytes of its strong sum */
+    enum delta_kind kind; /* of the strong sums */
+    uint64_t seed;        /* of DELTA_COARSE */
 };
 
 /* Is a basis of that size any use for a wanted file of that size? */
@@ -94,7 +107,8 @@ struct delta_input {
 /* ---- target: the signature of a basis ---- */
 
 struct delta_signer;
-struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want, bool coarse);
+struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want);
+struct delta_signer *delta_signer_new_coarse(uint64_t basis, uint64_t seed); /* seed: a number that nobody can foresee */
 void delta_signer_free(struct delta_signer *s); /* NULL is fine */
 /*
  * A few MiB more; signature bytes are appended to out. 1: there is more, 0: it is complete. ERR_CHANGED for a basis that

@@ -2,6 +2,20 @@
 
 #include <string.h>
 
+/* The weak sum: h = 1; h = h * MULT + byte. */
+#define MULT 0x08104225u
+#define M2 (MULT * MULT)
+#define M4 (M2 * M2)
+
+static uint32_t add_bytes(uint32_t h, const uint8_t *p, size_t n)
+{
+    for (; n >= 4; n -= 4, p += 4) /* no byte waits for the one before */
+        h = h * M4 + (p[0] * (M2 * MULT) + p[1] * M2 + p[2] * MULT + p[3]);
+    for (; n > 0; n--, p++)
+        h = h * MULT + *p;
+    return h;
+}
+
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #include <immintrin.h>
@@ -125,40 +139,42 @@ AVX2 static void strong(const uint8_t *p, size_t block, struct delta_fast *out)
         }
 }
 
-/* ---- the weak sum: h = 1; h = h * MULT + byte ---- */
+/* ---- the weak sum ---- */
 
-#define MULT 0x08104225u
-#define STRIDE 32u
+#define STRIDE 64u
+#define LANES 8u
 
 FORCED lanes eight(const uint8_t *p)
 {
     return (lanes)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
 }
 
-/* Lane i of s sums the bytes at i, i + STRIDE, ..., each step by MULT to the power of STRIDE. */
-AVX2 static uint32_t weak(const uint8_t *p, size_t block)
+/* Of whole strides. Lane i of s sums the bytes at i, i + STRIDE, ..., each step by MULT to the power of STRIDE. */
+AVX2 static uint32_t strides(const uint8_t *p, size_t n)
 {
-    lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+    lanes s[STRIDE / LANES] = {{0}};
     uint32_t step = 1, sum = 0, power = 1, all = 1;
     for (size_t i = 0; i < STRIDE; i++)
         step *= MULT;
-    for (size_t at = 0; at < block; at += STRIDE, all *= step) {
-        s0 = s0 * step + eight(p + at);
-        s1 = s1 * step + eight(p + at + 8);
-        s2 = s2 * step + eight(p + at + 16);
-        s3 = s3 * step + eight(p + at + 24);
-    }
-    const lanes s[4] = {s0, s1, s2, s3};
+    for (size_t at = 0; at < n; at += STRIDE, all *= step)
+        for (size_t i = 0; i < STRIDE / LANES; i++)
+            s[i] = s[i] * step + eight(p + at + LANES * i);
     for (size_t i = STRIDE; i > 0; i--, power *= MULT)
-        sum += s[(i - 1) / 8][(i - 1) % 8] * power;
+        sum += s[(i - 1) / LANES][(i - 1) % LANES] * power;
     return sum + all;
+}
+
+uint32_t delta_weak(const uint8_t *p, size_t n)
+{
+    size_t whole = delta_fast_usable() ? n - n % STRIDE : 0;
+    return add_bytes(whole ? strides(p, whole) : 1, p + whole, n - whole);
 }
 
 AVX2 void delta_fast_sum(const uint8_t *p, size_t block, struct delta_fast *out)
 {
     strong(p, block, out);
     for (size_t b = 0; b < DELTA_FAST_BLOCKS; b++)
-        out->weak[b] = weak(p + b * block, block);
+        out->weak[b] = delta_weak(p + b * block, block);
 }
 
 #else
@@ -166,6 +182,11 @@ AVX2 void delta_fast_sum(const uint8_t *p, size_t block, struct delta_fast *out)
 bool delta_fast_usable(void)
 {
     return false;
+}
+
+uint32_t delta_weak(const uint8_t *p, size_t n)
+{
+    return add_bytes(1, p, n);
 }
 
 void delta_fast_sum(const uint8_t *p, size_t block, struct delta_fast *out)

@@ -20,6 +20,8 @@ struct delta_fast {
 
 /* False: delta_fast_sum must not be called on this processor. */
 bool delta_fast_usable(void);
+/* The weak sum of n bytes, on any processor. */
+uint32_t delta_weak(const uint8_t *p, size_t n);
 /* Of four blocks that lie one behind the other; block is not 0. */
 void delta_fast_sum(const uint8_t *p, size_t block, struct delta_fast *out);
 

@@ -50,38 +50,62 @@ uint32_t delta_index_weak(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static int take_header(struct delta_index *x, struct err *e)
+/* The kind is known by the first bytes, and with it the length of the header. */
+static int take_kind(struct delta_index *x, struct err *e)
 {
     uint32_t magic = delta_index_weak(x->raw.data);
-    struct delta_shape shape = {delta_index_weak(x->raw.data + 4), delta_index_weak(x->raw.data + 8)};
-    if (magic != DELTA_SIGNATURE_MAGIC)
+    if (magic != DELTA_SIGNATURE_MAGIC && magic != DELTA_COARSE_MAGIC)
         return err_set(e, ERR_FORMAT, "signature of an unknown kind (0x%08x)", magic);
+    x->head = magic == DELTA_COARSE_MAGIC ? DELTA_COARSE_HEAD : DELTA_SIGNATURE_HEAD;
+    return 0;
+}
+
+static int take_header(struct delta_index *x, struct err *e)
+{
+    const uint8_t *p = x->raw.data;
+    struct delta_shape shape = {delta_index_weak(p + 4), delta_index_weak(p + 8), DELTA_LIBRSYNC, 0};
+    if (x->head == DELTA_COARSE_HEAD) {
+        shape.kind = DELTA_COARSE;
+        shape.seed = (uint64_t)delta_index_weak(p + 12) << 32 | delta_index_weak(p + 16);
+    }
+    uint32_t longest = shape.kind == DELTA_COARSE ? DELTA_STRONG_COARSE : DELTA_STRONG_MAX;
     if (shape.block < 1 || shape.block > DELTA_BLOCK_MAX)
         return err_set(e, ERR_FORMAT, "signature with blocks of %u bytes", shape.block);
-    if (shape.strong < DELTA_STRONG_MIN || shape.strong > DELTA_STRONG_MAX)
+    if (shape.strong < DELTA_STRONG_MIN || shape.strong > longest)
         return err_set(e, ERR_FORMAT, "signature with strong sums of %u bytes", shape.strong);
     x->shape = shape;
-    uint64_t most = DELTA_SIGNATURE_HEAD + (uint64_t)DELTA_BLOCKS_MAX * entry_size(x);
+    uint64_t most = x->head + (uint64_t)DELTA_BLOCKS_MAX * entry_size(x);
     if (x->max > most)
         x->max = most;
     return 0;
+}
+
+/* Takes what the header lacks until it has so many bytes; how many that were. */
+static size_t fill_header(struct delta_index *x, size_t want, const uint8_t *p, size_t n)
+{
+    size_t lacks = want > x->raw.len ? want - x->raw.len : 0;
+    n = lacks < n ? lacks : n;
+    buf_put(&x->raw, p, n);
+    return n;
 }
 
 int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err *e)
 {
     const uint8_t *data = p;
     if (!x->shape.block) {
-        size_t head = DELTA_SIGNATURE_HEAD - x->raw.len;
-        if (head > n)
-            head = n;
-        buf_put(&x->raw, data, head);
+        size_t used = fill_header(x, DELTA_SIGNATURE_HEAD, data, n);
         if (x->raw.len < DELTA_SIGNATURE_HEAD)
             return 0;
-        int rc = take_header(x, e);
+        int rc = take_kind(x, e);
         if (rc < 0)
             return rc;
-        data += head;
-        n -= head;
+        used += fill_header(x, x->head, data + used, n - used);
+        if (x->raw.len < x->head)
+            return 0;
+        if ((rc = take_header(x, e)) < 0)
+            return rc;
+        data += used;
+        n -= used;
     }
     if (x->raw.len > x->max || n > x->max - x->raw.len)
         return err_set(e, ERR_FORMAT, "signature longer than %llu bytes", (unsigned long long)x->max);
@@ -91,7 +115,7 @@ int delta_index_feed(struct delta_index *x, const void *p, size_t n, struct err 
 
 const uint8_t *delta_index_entry(const struct delta_index *x, uint32_t block)
 {
-    return x->raw.data + DELTA_SIGNATURE_HEAD + block * entry_size(x);
+    return x->raw.data + x->head + block * entry_size(x);
 }
 
 uint64_t delta_index_pos(const struct delta_index *x, uint32_t block)
@@ -125,9 +149,9 @@ int delta_index_end(struct delta_index *x, struct err *e)
 {
     if (!x->shape.block)
         return err_set(e, ERR_FORMAT, "signature ends early");
-    if ((x->raw.len - DELTA_SIGNATURE_HEAD) % entry_size(x))
+    if ((x->raw.len - x->head) % entry_size(x))
         return err_set(e, ERR_FORMAT, "signature ends in the middle of a block");
-    x->count = (uint32_t)((x->raw.len - DELTA_SIGNATURE_HEAD) / entry_size(x));
+    x->count = (uint32_t)((x->raw.len - x->head) / entry_size(x));
     x->raw.data = mem_resize(x->raw.data, x->raw.len, 1);
     x->raw.cap = x->raw.len;
     x->bits = 6;

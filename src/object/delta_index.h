@@ -10,6 +10,7 @@ struct delta_index {
     uint64_t max;             /* bytes that the signature may have */
     struct delta_shape shape; /* zero until the header has come */
     struct buf raw;           /* the signature */
+    size_t head;              /* bytes of its header */
     uint32_t count;           /* blocks */
     uint32_t *table;          /* hash of a weak sum -> block + 1; 0 where free. 1 << bits slots, and some behind */
     uint64_t *filter;         /* one bit for each hash of filter_bits bits: most misses end here, in the cache */

@@ -4,7 +4,8 @@
 
 #include "object/delta.h"
 
-struct delta_shape delta_shape_coarse(uint64_t basis);
+struct delta_shape delta_shape_coarse(uint64_t basis, uint64_t seed);
+struct delta_shape delta_shape_fine(uint32_t block);
 /*
  * The best block to search for the last want bytes of a file, in so many stretches, within so many bytes of the basis.
  * 0: the signature would cost too much.

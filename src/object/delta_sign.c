@@ -35,9 +35,9 @@ struct delta_signer {
 };
 
 /* Begins another signature. */
-static void begin(struct delta_signer *s, uint32_t block, uint64_t end)
+static void begin(struct delta_signer *s, struct delta_shape shape, uint64_t end)
 {
-    s->shape.block = block;
+    s->shape = shape;
     s->at = 0;
     s->end = end;
     s->begun = false;
@@ -49,21 +49,30 @@ static void begin(struct delta_signer *s, uint32_t block, uint64_t end)
     }
 }
 
-struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want, bool coarse)
+static struct delta_signer *new_signer(uint64_t basis, struct delta_shape shape)
 {
     struct delta_signer *s = mem_zalloc(sizeof *s);
+    uint64_t most = (uint64_t)shape.block * DELTA_BLOCKS_MAX;
     s->basis = basis;
-    s->shape = coarse ? delta_shape_coarse(basis) : delta_shape_for(basis, want);
-    uint64_t most = (uint64_t)s->shape.block * DELTA_BLOCKS_MAX;
-    begin(s, s->shape.block, basis < most ? basis : most);
+    begin(s, shape, basis < most ? basis : most);
     return s;
+}
+
+struct delta_signer *delta_signer_new(uint64_t basis, uint64_t want)
+{
+    return new_signer(basis, delta_shape_for(basis, want));
+}
+
+struct delta_signer *delta_signer_new_coarse(uint64_t basis, uint64_t seed)
+{
+    return new_signer(basis, delta_shape_coarse(basis, seed));
 }
 
 void delta_signer_free(struct delta_signer *s)
 {
     if (!s)
         return;
-    begin(s, 0, 0);
+    begin(s, s->shape, 0);
     for (unsigned i = 0; i < 2; i++)
         buf_free(&s->piece[i].out);
     delta_ranges_free(&s->ranges);
@@ -77,7 +86,7 @@ int delta_signer_refine(struct delta_signer *s, const void *request, size_t n, s
     int rc = delta_request_get(request, n, s->shape.block, s->basis, &block, &s->ranges, e);
     if (rc < 0 || block == 0)
         return rc;
-    begin(s, block, s->ranges.total);
+    begin(s, delta_shape_fine(block), s->ranges.total);
     return 1;
 }
 
@@ -94,9 +103,14 @@ static int start(struct delta_signer *s, struct buf *out, struct err *e)
             return ERR_FORMAT;
     size_t group = s->shape.block * delta_sums_group(s->piece[0].sums);
     s->size = PIECE > group ? PIECE - PIECE % group : group;
-    put_be32(out, DELTA_SIGNATURE_MAGIC);
+    bool coarse = s->shape.kind == DELTA_COARSE;
+    put_be32(out, coarse ? DELTA_COARSE_MAGIC : DELTA_SIGNATURE_MAGIC);
     put_be32(out, s->shape.block);
     put_be32(out, s->shape.strong);
+    if (coarse) {
+        put_be32(out, (uint32_t)(s->shape.seed >> 32));
+        put_be32(out, (uint32_t)s->shape.seed);
+    }
     s->begun = true;
     return 0;
 }

@@ -6,10 +6,12 @@
 #include <librsync.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 _Static_assert(DELTA_SIGNATURE_MAGIC == RS_RK_BLAKE2_SIG_MAGIC, "what we write is what librsync reads");
 _Static_assert(DELTA_MAGIC == RS_DELTA_MAGIC, "what we write is what librsync reads");
 _Static_assert(DELTA_FAST_BLOCKS <= DELTA_GROUP_MAX, "a group is what is summed at once");
+_Static_assert(DELTA_STRONG_COARSE == sizeof(XXH128_canonical_t), "it is not cut");
 _Static_assert(DELTA_STRONG_MAX == RS_MAX_STRONG_SUM_LENGTH, "no strong sum is longer");
 
 #define ROOM 4096u            /* bytes of output offered at a time */
@@ -18,7 +20,7 @@ _Static_assert(DELTA_STRONG_MAX == RS_MAX_STRONG_SUM_LENGTH, "no strong sum is l
 struct delta_sums {
     struct delta_shape shape;
     bool fast;
-    rs_job_t *job;
+    rs_job_t *job; /* NULL: of the coarse kind */
 };
 
 /* librsync writes its complaints to standard error unless told otherwise, for the whole process. */
@@ -53,8 +55,10 @@ struct delta_sums *delta_sums_new(struct delta_shape shape, struct err *e)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct buf head = {0};
     pthread_once(&once, silence);
-    struct delta_sums *s = mem_alloc(sizeof *s);
+    struct delta_sums *s = mem_zalloc(sizeof *s);
     s->shape = shape;
+    if (shape.kind == DELTA_COARSE)
+        return s;
     s->fast = delta_fast_usable() && shape.block % DELTA_FAST_MULTIPLE == 0;
     s->job = rs_sig_begin(shape.block, shape.strong, RS_RK_BLAKE2_SIG_MAGIC);
     /* A job begins by giving the signature's header. Whoever wants that writes it himself. */
@@ -68,24 +72,37 @@ struct delta_sums *delta_sums_new(struct delta_shape shape, struct err *e)
 
 void delta_sums_free(struct delta_sums *s)
 {
-    if (s)
+    if (s && s->job)
         rs_job_free(s->job);
     free(s);
 }
 
-static void put_four(struct delta_sums *s, const uint8_t *p, struct buf *out)
+static void put_entry(const struct delta_sums *s, uint32_t weak, const uint8_t *strong, struct buf *out)
+{
+    for (unsigned shift = 32; shift > 0; shift -= 8)
+        buf_u8(out, (uint8_t)(weak >> (shift - 8)));
+    buf_put(out, strong, s->shape.strong);
+}
+
+static void put_four(const struct delta_sums *s, const uint8_t *p, struct buf *out)
 {
     struct delta_fast sums;
     delta_fast_sum(p, s->shape.block, &sums);
-    for (unsigned b = 0; b < DELTA_FAST_BLOCKS; b++) {
-        for (unsigned shift = 32; shift > 0; shift -= 8)
-            buf_u8(out, (uint8_t)(sums.weak[b] >> (shift - 8)));
-        buf_put(out, sums.strong[b], s->shape.strong);
-    }
+    for (unsigned b = 0; b < DELTA_FAST_BLOCKS; b++)
+        put_entry(s, sums.weak[b], sums.strong[b], out);
+}
+
+static void put_coarse(const struct delta_sums *s, const uint8_t *p, size_t n, struct buf *out)
+{
+    XXH128_canonical_t strong;
+    XXH128_canonicalFromHash(&strong, XXH3_128bits_withSeed(p, n, s->shape.seed));
+    put_entry(s, delta_weak(p, n), strong.digest, out);
 }
 
 int delta_sums_blocks(struct delta_sums *s, const uint8_t *p, size_t blocks, struct buf *out, struct err *e)
 {
+    for (; !s->job && blocks > 0; blocks--, p += s->shape.block)
+        put_coarse(s, p, s->shape.block, out);
     for (; s->fast && blocks >= DELTA_FAST_BLOCKS; blocks -= DELTA_FAST_BLOCKS) {
         put_four(s, p, out);
         p += (size_t)DELTA_FAST_BLOCKS * s->shape.block;
@@ -95,10 +112,13 @@ int delta_sums_blocks(struct delta_sums *s, const uint8_t *p, size_t blocks, str
 
 int delta_sums_last(struct delta_sums *s, const uint8_t *p, size_t n, struct buf *out, struct err *e)
 {
-    return feed(s, p, n, true, out, e);
+    if (s->job)
+        return feed(s, p, n, true, out, e);
+    put_coarse(s, p, n, out);
+    return 0;
 }
 
 size_t delta_sums_group(const struct delta_sums *s)
 {
-    return s->fast && s->shape.block <= GROUPED_MAX ? DELTA_FAST_BLOCKS : 1;
+    return (s->fast || !s->job) && s->shape.block <= GROUPED_MAX ? DELTA_FAST_BLOCKS : 1;
 }

@@ -1,5 +1,5 @@
 /*
- * The sums of blocks as librsync makes them: the fence around that library. Private to object/delta*.c.
+ * The sums of blocks, as librsync makes them and of the coarse kind: the fence around that library. Private to object/delta*.c.
  * A block's entry is u32 weak sum (big-endian) and the strong sum, as in a signature.
  */
 #ifndef OBJECT_DELTA_SUMS_H
@@ -11,7 +11,10 @@
 
 #define DELTA_SIGNATURE_MAGIC 0x72730147u /* RS_RK_BLAKE2_SIG_MAGIC */
 #define DELTA_MAGIC 0x72730236u
+#define DELTA_COARSE_MAGIC 0x736f7363u
 #define DELTA_SIGNATURE_HEAD 12u
+#define DELTA_COARSE_HEAD 20u
+#define DELTA_STRONG_COARSE 16u
 #define DELTA_STRONG_MIN 16u
 #define DELTA_STRONG_MAX 32u
 #define DELTA_ENTRY_MAX (4u + DELTA_STRONG_MAX)

@@ -129,7 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         search(x, data, size);
         uint64_t block = (uint64_t)data[5] << 24 | (uint64_t)data[6] << 16 | (uint64_t)data[7] << 8 | data[8];
         uint64_t entry = 4u + data[12];
-        search_first(x, (size - 13) / entry * block - data[0] % block, data, size);
+        size_t head = 1 + (data[2] == 'o' ? 20 : 12); /* of the coarse kind */
+        search_first(x, (size - head) / entry * block - data[0] % block, data, size);
     }
     delta_index_free(x);
     return 0;

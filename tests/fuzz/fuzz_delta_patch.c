@@ -76,7 +76,7 @@ static int refine(void *ctx, const void *p, size_t n, struct err *e)
     struct buf sums = {0};
     hold(!t->refined && !t->written);
     t->refined = 1;
-    struct delta_signer *s = delta_signer_new(LONG, LONG, true);
+    struct delta_signer *s = delta_signer_new_coarse(LONG, 7);
     int rc;
     while ((rc = delta_signer_step(s, &in, 1, &sums, e)) > 0)
         ;

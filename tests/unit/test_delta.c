@@ -49,7 +49,7 @@ static struct buf sign_as(const struct buf *basis, uint64_t basis_size, uint64_t
 {
     struct buf out = {0}, again = {0};
     for (unsigned threads = 1; threads <= 2; threads++) {
-        struct delta_signer *s = delta_signer_new(basis_size, want, false);
+        struct delta_signer *s = delta_signer_new(basis_size, want);
         assert_int_equal(sign_on(s, basis, threads, threads == 1 ? &out : &again), 0);
         delta_signer_free(s);
     }
@@ -355,7 +355,7 @@ static void basis_that_shrank(void **state)
     static const uint64_t told[] = {100001, 200000, 5000000, (uint64_t)1 << 50, UINT64_MAX};
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         for (unsigned coarse = 0; coarse < 2; coarse++) {
-            struct delta_signer *s = delta_signer_new(told[i], b.len, coarse);
+            struct delta_signer *s = (coarse ? delta_signer_new_coarse(told[i], 7) : delta_signer_new(told[i], b.len));
             assert_int_equal(sign_on(s, &b, 2, &out), ERR_CHANGED);
             delta_signer_free(s);
         }
@@ -530,8 +530,8 @@ static void librsync_agrees(void **state)
 static void other_shapes(void **state)
 {
     (void)state;
-    static const struct delta_shape all[] = {{1, 16}, {7, 17}, {127, 32}, {128, 32}, {1000, 16}, {1152, 20}, {65536, 16},
-                                             {2 * MIB, 16}};
+    static const struct { uint32_t block, strong; } all[] = {{1, 16}, {7, 17}, {127, 32}, {128, 32}, {1000, 16}, {1152, 20},
+                                                             {65536, 16}, {2 * MIB, 16}};
     struct buf b = random_bytes(300001, 30), want = {0};
     put_random(&want, 1000, 31);
     buf_put(&want, b.data, b.len);
@@ -591,12 +591,15 @@ static void put_be32(struct buf *b, uint32_t v)
         buf_u8(b, (uint8_t)(v >> shift));
 }
 
+#define COARSE_MAGIC 0x736f7363
+
 static struct buf signature(uint32_t magic, uint32_t block, uint32_t strong, size_t blocks)
 {
     struct buf b = {0};
     put_be32(&b, magic);
     put_be32(&b, block);
     put_be32(&b, strong);
+    put_random(&b, magic == COARSE_MAGIC ? 8 : 0, 21);
     put_random(&b, blocks * (4 + (strong < 64 ? strong : 64)), 20);
     return b;
 }
@@ -620,24 +623,36 @@ static void hostile_signatures(void **state)
         refuse_signature(magics[i], 2048, 16);
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         refuse_signature(0x72730147, blocks[i], 16);
-    for (size_t i = 0; i < sizeof strongs / sizeof *strongs; i++)
+    for (size_t i = 0; i < sizeof strongs / sizeof *strongs; i++) {
         refuse_signature(0x72730147, 2048, strongs[i]);
+        refuse_signature(COARSE_MAGIC, 2048, strongs[i]);
+    }
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        refuse_signature(COARSE_MAGIC, blocks[i], 16);
+    refuse_signature(COARSE_MAGIC, 2048, 17);
+    refuse_signature(COARSE_MAGIC, 2048, 32);
 }
 
-static void signatures_cut_or_too_long(void **state)
+static void cut_or_too_long(uint32_t magic, size_t head)
 {
-    (void)state;
     struct err e;
-    struct buf b = signature(0x72730147, 2048, 16, 5);
+    struct buf b = signature(magic, 2048, 16, 5);
     for (size_t n = 0; n <= b.len; n++) {
         struct buf part = {b.data, n, 0};
         struct delta_index *x = load(&part, b.len, 7, &e);
-        assert_int_equal(x != NULL, n >= 12 && (n - 12) % 20 == 0);
+        assert_int_equal(x != NULL, n >= head && (n - head) % 20 == 0);
         delta_index_free(x);
         if (n < b.len)
             assert_null(load(&b, n, 9, &e));
     }
     buf_free(&b);
+}
+
+static void signatures_cut_or_too_long(void **state)
+{
+    (void)state;
+    cut_or_too_long(0x72730147, 12);
+    cut_or_too_long(COARSE_MAGIC, 20);
 }
 
 static void index_memory_is_bounded(void **state)

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/mem.h"
 #include "object/delta.h"
@@ -41,6 +42,11 @@ static struct buf copy_of(const struct buf *b)
     struct buf c = {0};
     buf_put(&c, b->data, b->len);
     return c;
+}
+
+static uint32_t be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* ---- the parts, as source and target use them ---- */
@@ -177,7 +183,7 @@ static struct cost once(const struct buf *basis, const struct buf *want, size_t 
     struct buf request = {0}, sig2 = {0};
     struct delta_counts made, taken;
     struct err e;
-    struct delta_signer *s = delta_signer_new(basis->len, want->len, true);
+    struct delta_signer *s = delta_signer_new_coarse(basis->len, 7);
     struct buf sig = step_signer(s, basis, threads);
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig), *fine = NULL;
     struct delta_finder *f = search(x, basis, want, keep, threads);
@@ -482,7 +488,7 @@ static void expect_request(struct buf b, int patcher, int signer)
     buf_u64(&patch, 0);
     assert_int_equal(apply(&t, &patch, 0, 3, &counts), patcher);
     assert_int_equal(t.refines, patcher == 1);
-    struct delta_signer *s = delta_signer_new(basis.len, basis.len, true);
+    struct delta_signer *s = delta_signer_new_coarse(basis.len, 7);
     struct buf sig = step_signer(s, &basis, 1);
     assert_int_equal(delta_signer_refine(s, b.data, b.len, &e), signer);
     if (signer == 1) {
@@ -576,7 +582,7 @@ static void other_signatures(void **state)
     for (int i = 0; i < 8; i++)
         want.data[128 * KIB * (unsigned)i + 5] ^= 1;
     struct err e;
-    struct delta_signer *s = delta_signer_new(b.len, want.len, true);
+    struct delta_signer *s = delta_signer_new_coarse(b.len, 7);
     struct buf sig = step_signer(s, &b, 1);
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig);
     struct delta_finder *f = search(x, &b, &want, 0, 2);
@@ -611,13 +617,44 @@ static void other_signatures(void **state)
 }
 
 /* A signature whose blocks are not as many as the basis that is said to be theirs has. */
+/* As the table of formats says, whatever this processor has for it; the last block is short. */
+static void coarse_signature(void **state)
+{
+    (void)state;
+    static const uint64_t seeds[] = {0, 7, 0x0123456789abcdef, UINT64_MAX};
+    struct buf b = random_bytes(5 * COARSE + 4711, 21);
+    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        struct delta_signer *s = delta_signer_new_coarse(b.len, seeds[i]);
+        struct buf sig = step_signer(s, &b, 1 + i % 2);
+        assert_int_equal(sig.len, 20 + 6 * 20);
+        assert_int_equal(be32(sig.data), 0x736f7363);
+        assert_int_equal(be32(sig.data + 4), COARSE);
+        assert_int_equal(be32(sig.data + 8), 16);
+        assert_true(((uint64_t)be32(sig.data + 12) << 32 | be32(sig.data + 16)) == seeds[i]);
+        for (size_t k = 0; k < 6; k++) {
+            size_t n = k < 5 ? COARSE : 4711;
+            const uint8_t *p = b.data + k * COARSE, *entry = sig.data + 20 + k * 20;
+            uint32_t weak = 1;
+            for (size_t at = 0; at < n; at++)
+                weak = weak * 0x08104225u + p[at];
+            assert_int_equal(be32(entry), weak);
+            XXH128_canonical_t strong;
+            XXH128_canonicalFromHash(&strong, XXH3_128bits_withSeed(p, n, seeds[i]));
+            assert_memory_equal(entry + 4, strong.digest, 16);
+        }
+        buf_free(&sig);
+        delta_signer_free(s);
+    }
+    buf_free(&b);
+}
+
 static void bases_of_another_size(void **state)
 {
     (void)state;
     struct buf b = random_bytes(10 * COARSE + 1, 18);
     struct delta_input in = bytes_input(&b);
-    struct delta_signer *s = delta_signer_new(b.len, b.len, true);
-    struct buf sig = step_signer(s, &b, 1), none = {sig.data, 12, 0};
+    struct delta_signer *s = delta_signer_new_coarse(b.len, 7);
+    struct buf sig = step_signer(s, &b, 1), none = {sig.data, 20, 0};
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig);
     struct delta_index *empty = load_into(delta_index_new(UINT64_MAX), &none);
     static const uint64_t sizes[] = {0, 1, 10 * COARSE, 11 * COARSE + 1, (uint64_t)1 << 50, UINT64_MAX};
@@ -640,7 +677,7 @@ static void file_that_shrinks(void **state)
     (void)state;
     struct buf b = random_bytes(MIB, 19);
     struct delta_input in = bytes_input(&b);
-    struct delta_signer *s = delta_signer_new(b.len, b.len, true);
+    struct delta_signer *s = delta_signer_new_coarse(b.len, 7);
     struct buf sig = step_signer(s, &b, 1);
     struct delta_index *x = load_into(delta_index_new(UINT64_MAX), &sig);
     struct delta_finder *f = delta_finder_new(x, b.len, &in, 0, b.len + 1);
@@ -665,6 +702,7 @@ int main(void)
         cmocka_unit_test(long_insertion), cmocka_unit_test(content_that_repeats),
         cmocka_unit_test(keeps_what_is_there), cmocka_unit_test(random_mutations), cmocka_unit_test(what_is_large),
         cmocka_unit_test(requests), cmocka_unit_test(requests_out_of_order), cmocka_unit_test(other_signatures),
+        cmocka_unit_test(coarse_signature),
         cmocka_unit_test(bases_of_another_size), cmocka_unit_test(file_that_shrinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1182,7 +1182,7 @@ static ssize_t read_shifted(void *ctx, uint64_t pos, void *buf, size_t n, struct
 /* Signs what the others have not: a patch against it is wrong for them. */
 static bool signer_of_another(struct relay *r, bool up, struct frame *f)
 {
-    struct delta_signer *signer = delta_signer_new(BIG, BIG, false);
+    struct delta_signer *signer = delta_signer_new(BIG, BIG);
     struct buf sig = {0}, record = {0};
     struct err e;
     uint8_t *shifted = mem_alloc(BIG);

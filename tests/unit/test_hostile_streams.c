@@ -364,7 +364,7 @@ static ssize_t read_basis(void *ctx, uint64_t pos, void *buf, size_t n, struct e
 static void put_signature(struct buf *b, uint8_t *basis, bool coarse)
 {
     const struct delta_input in = {read_basis, basis};
-    struct delta_signer *signer = delta_signer_new(sizeof old, sizeof old, coarse);
+    struct delta_signer *signer = (coarse ? delta_signer_new_coarse(sizeof old, 7) : delta_signer_new(sizeof old, sizeof old));
     struct buf sig = {0};
     struct err e;
     int rc;
