@@ -57,7 +57,7 @@ size_t sos_groups_members(const struct sos_groups *g, size_t group);
 const char *sos_groups_member(const struct sos_groups *g, size_t group, size_t member); /* its name */
 const char *sos_groups_address(const struct sos_groups *g, size_t group, size_t member); /* as sos.conf has it */
 
-/* At least two members, none twice, none inside another, all of a kind that is built. false with error. */
+/* At least two members, none twice, none inside another. false with error, whose text does not name the group. */
 bool sos_groups_check(const struct sos_groups *g, size_t group, struct sos_error *error);
 
 /* ---- what is told ---- */

@@ -287,16 +287,15 @@ static void place_local(struct place *p, const struct address *a)
     }
 }
 
-static int refuse_inside(const struct group *gr, const struct place *in, const struct place *out,
-                         struct err *e)
+static int refuse_inside(const struct place *in, const struct place *out, struct err *e)
 {
     char a[SHOW_MAX], b[SHOW_MAX];
-    return err_set(e, ERR_CONF, "group %.100s: %s lies inside %s: %s%.200s is below %s%.200s", gr->name,
+    return err_set(e, ERR_CONF, "%s lies inside %s: %s%.200s is below %s%.200s",
                    member_show(a, sizeof a, in->member), member_show(b, sizeof b, out->member), in->where,
                    in->text, out->where, out->text);
 }
 
-static int check_pair(const struct group *gr, const struct place *a, const struct place *b, struct err *e)
+static int check_pair(const struct place *a, const struct place *b, struct err *e)
 {
     char x[SHOW_MAX], y[SHOW_MAX];
     size_t an = strlen(a->text), bn = strlen(b->text);
@@ -304,15 +303,15 @@ static int check_pair(const struct group *gr, const struct place *a, const struc
         return 0;
     bool node = a->exists && b->exists && a->dev == b->dev && a->ino == b->ino;
     if (node || strcmp(a->text, b->text) == 0)
-        return err_set(e, ERR_CONF, "group %.100s: %s and %s are the same store %s%.300s", gr->name,
+        return err_set(e, ERR_CONF, "%s and %s are the same store %s%.300s",
                        member_show(x, sizeof x, a->member), member_show(y, sizeof y, b->member), a->where,
                        a->text);
     /* A blob-server's paths below its base are its own; another base is another server. */
     if (a->member->address.kind == ADDRESS_HTTP || a->member->address.kind == ADDRESS_HTTPS)
         return 0;
     if (path_below(b->text, bn, a->text, an))
-        return refuse_inside(gr, b, a, e);
-    return path_below(a->text, an, b->text, bn) ? refuse_inside(gr, a, b, e) : 0;
+        return refuse_inside(b, a, e);
+    return path_below(a->text, an, b->text, bn) ? refuse_inside(a, b, e) : 0;
 }
 
 /* Directories above p that are another member under another name, as a bind mount makes them. */
@@ -330,20 +329,20 @@ static int check_above(const struct group *gr, const struct place *place, const 
             continue;
         for (size_t i = 0; i < gr->members && rc == 0; i++)
             if (place[i].exists && place[i].dev == st.st_dev && place[i].ino == st.st_ino)
-                rc = refuse_inside(gr, p, &place[i], e);
+                rc = refuse_inside(p, &place[i], e);
     }
     free(dir);
     return rc;
 }
 
-static int check_root(const struct group *gr, const struct place *p, struct err *e)
+static int check_root(const struct place *p, struct err *e)
 {
     char who[SHOW_MAX];
     const struct address *a = &p->member->address;
     if (a->kind == ADDRESS_HTTP || a->kind == ADDRESS_HTTPS || a->path[0] == '~' || p->text[0] != '\0')
         return 0;
     return err_set(e, ERR_CONF,
-                   "group %.100s: %s is \"/\", which cannot be a store; name a directory below it", gr->name,
+                   "%s is \"/\", which cannot be a store; name a directory below it",
                    member_show(who, sizeof who, p->member));
 }
 
@@ -351,10 +350,10 @@ static int check_places(const struct group *gr, struct place *place, struct err 
 {
     int rc = 0;
     for (size_t i = 0; i < gr->members && rc == 0; i++)
-        rc = check_root(gr, &place[i], e);
+        rc = check_root(&place[i], e);
     for (size_t i = 0; i < gr->members && rc == 0; i++)
         for (size_t k = 0; k < i && rc == 0; k++)
-            rc = check_pair(gr, &place[k], &place[i], e);
+            rc = check_pair(&place[k], &place[i], e);
     for (size_t i = 0; i < gr->members && rc == 0; i++)
         rc = check_above(gr, place, &place[i], e);
     return rc;
@@ -364,8 +363,8 @@ int group_check(const struct group *g, struct err *e)
 {
     char who[SHOW_MAX];
     if (g->members < 2)
-        return err_set(e, ERR_CONF, "group %.100s has only one member, %s; it takes two to replicate",
-                       g->name, g->members ? member_show(who, sizeof who, g->member) : "none");
+        return err_set(e, ERR_CONF, "has only one member, %s; it takes two to replicate",
+                       g->members ? member_show(who, sizeof who, g->member) : "none");
     struct place *place = mem_zalloc(g->members * sizeof *place);
     for (size_t i = 0; i < g->members; i++) {
         place[i].member = &g->member[i];

@@ -27,8 +27,8 @@ char *blobs_state_dir(const struct sos_options *o)
 int blobs_check(const struct group *g, const struct policy_settings *s, struct err *e)
 {
     if (blobs_group(g) && s && s->sha256)
-        return err_set(e, ERR_UNSUPPORTED, "group %s: hash: sha256 does not go with blob-servers, whose contents are known by "
-                       "their ids: hash: xxh3 in a section [group %s] leaves it to the other groups", g->name, g->name);
+        return err_set(e, ERR_UNSUPPORTED, "hash: sha256 does not go with blob-servers, whose contents are known by "
+                       "their ids: hash: xxh3 in a section [group %s] leaves it to the other groups", g->name);
     return 0;
 }
 
