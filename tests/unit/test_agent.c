@@ -23,6 +23,7 @@
 #include "store/store.h"
 #include "wire/message.h"
 #include "served.h"
+#include "scratch.h"
 
 /* A temporary world with a store in it, and a real agent that serves it in a child. */
 struct session {
@@ -72,8 +73,8 @@ static void hang_up(struct session *s)
 static int begin(void **state)
 {
     struct session *s = mem_zalloc(sizeof *s);
-    char name[] = "/tmp/test_agent.XXXXXX";
-    if (!mkdtemp(name))
+    char name[256];
+    if (scratch_make(name, sizeof name, "test_agent") < 0)
         return -1;
     s->world = mem_strdup(name);
     s->root = mem_printf("%s/store", name);

@@ -21,6 +21,7 @@
 #include "store/journal.h"
 #include "store/scan_judge.h"
 #include "store/store.h"
+#include "scratch.h"
 
 #define NOW ((int64_t)1700000000)
 #define DAY ((int64_t)86400)
@@ -218,8 +219,7 @@ static void expect(const struct world *w, const char *want)
 static int setup(void **state)
 {
     struct world *w = mem_zalloc(sizeof *w);
-    strcpy(w->dir, "/tmp/sos-gone.XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_int_equal(scratch_make(w->dir, sizeof w->dir, "sos-gone"), 0);
     snprintf(w->root, sizeof w->root, "%s/store", w->dir);
     assert_int_equal(mkdir(w->root, 0755), 0);
     w->rules = (struct store_rules){.now = NOW, .propagate = true, .tombstones = 400 * DAY, .trash = 7 * DAY};

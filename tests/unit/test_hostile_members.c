@@ -28,6 +28,7 @@
 #include "object/delta.h"
 #include "run/run.h"
 #include "fake.h"
+#include "scratch.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define BIG 300000u
@@ -38,7 +39,7 @@
 #define MEMORY_FACTOR 1
 #endif
 
-static char world[] = "/tmp/test_members.XXXXXX";
+static char world[256];
 
 /* ---- the world ---- */
 
@@ -87,8 +88,7 @@ static void fill_world(void)
 static int make_world(void **state)
 {
     (void)state;
-    strcpy(world + strlen(world) - 6, "XXXXXX");
-    if (!mkdtemp(world))
+    if (scratch_make(world, sizeof world, "test_members") < 0)
         return -1;
     fill_world();
     return 0;

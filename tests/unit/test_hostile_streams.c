@@ -28,6 +28,7 @@
 #include "store/store.h"
 #include "wire/message.h"
 #include "served.h"
+#include "scratch.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define CHANNELS 300u
@@ -220,9 +221,9 @@ static void open_and_scan(struct session *s)
 
 static struct session *begin(void)
 {
-    char name[] = "/tmp/test_hostile.XXXXXX";
+    char name[256];
     struct session *s = mem_zalloc(sizeof *s);
-    assert_non_null(mkdtemp(name));
+    assert_int_equal(scratch_make(name, sizeof name, "test_hostile"), 0);
     s->world = mem_strdup(name);
     s->root = at(s, "store");
     make_noise(old, sizeof old, 7);

@@ -24,8 +24,9 @@
 #include "base/mem.h"
 #include "run/run.h"
 #include "fake.h"
+#include "scratch.h"
 
-static char world[] = "/tmp/test_run.XXXXXX";
+static char world[256];
 
 /* ---- the fakes: what threats.md's session and manifest letters look like from inside ---- */
 
@@ -613,8 +614,7 @@ static void shell(const char *fmt)
 static int make_world(void **state)
 {
     (void)state;
-    strcpy(world + strlen(world) - 6, "XXXXXX");
-    if (!mkdtemp(world))
+    if (scratch_make(world, sizeof world, "test_run") < 0)
         return -1;
     shell("mkdir %1$s/a %1$s/b %1$s/fake");
     write_file("a", "from-a", "alpha");

@@ -14,16 +14,16 @@
 #include "base/mem.h"
 #include "run/run.h"
 #include "fake.h"
+#include "scratch.h"
 
-static char world[] = "/tmp/test_run_trash.XXXXXX";
+static char world[256];
 
 #define GOOD_LIST "2026-11-21T23:19:26Z\toverwritten\td/f\n"
 
 static int make_world(void **state)
 {
     (void)state;
-    strcpy(world + strlen(world) - 6, "XXXXXX");
-    if (!mkdtemp(world))
+    if (scratch_make(world, sizeof world, "test_run_trash") < 0)
         return -1;
     char *command = mem_printf("cd %s && mkdir -p -m 700 a/.sos-sync/trash/2026-11-21T231926Z/d fake && cd a/.sos-sync/trash && "
                                "printf old >2026-11-21T231926Z/d/f && printf '" GOOD_LIST "' >2026-11-21T231926Z.txt", world);
