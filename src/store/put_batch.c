@@ -45,6 +45,10 @@ struct put_batch {
     struct put_batch_args a;
     struct put_item *item;
     size_t items;
+    struct put_item *placing; /* of the batch before, being put in place */
+    size_t placings;
+    struct put_ahead *ahead;  /* by this; NULL: by nobody else */
+    struct stamp placed;      /* when that began */
     uint64_t bytes;
     int64_t since;         /* monotonic ms of the first item */
     struct outcome outcome[ITEMS_MAX];
@@ -619,8 +623,8 @@ static int sync_all(struct put_batch *b, struct err *e)
 static int sync_parents(struct put_batch *b, bool all, struct err *e)
 {
     int last = -1;
-    for (size_t i = 0; i < b->items; i++) {
-        const struct put_item *it = b->item + i;
+    for (size_t i = 0; i < b->placings; i++) {
+        const struct put_item *it = b->placing + i;
         if (!it->parent || it->kind == PUT_RECORD || it->parent->fd == last ||
             (!all && it->parent->dev == b->dev))
             continue;
@@ -642,45 +646,71 @@ static void report(struct put_batch *b)
     b->outcomes = 0;
 }
 
-static void clear_items(struct put_batch *b)
+static void clear_placed(struct put_batch *b)
 {
-    for (size_t i = 0; i < b->items; i++) {
-        struct put_item *it = b->item + i;
+    for (size_t i = 0; i < b->placings; i++) {
+        struct put_item *it = b->placing + i;
         release(b, it);
         b->outcome[b->outcomes++] = (struct outcome){it->seq, it->code, it->message};
     }
-    b->items = 0;
-    b->bytes = 0;
+    b->placings = 0;
 }
 
-/*
- * Syncs (which makes the batch before durable), puts in place, and leaves the outcomes waiting for the
- * next sync.
- */
-static int close_batch(struct put_batch *b, struct err *e)
+/* What the batch before still needs, in its order; its outcomes are left waiting for the next sync. */
+static int finish_placing(struct put_batch *b, struct err *e)
 {
+    struct put_ahead *ahead = b->ahead;
     int rc = 0;
-    if (b->a.fsync != STORE_FSYNC_NONE || b->items)
-        rc = sync_all(b, e);
-    if (rc < 0)
+    b->ahead = NULL;
+    if (ahead && (rc = put_ahead_end(ahead, b->a.watch, e)) < 0)
         return rc;
-    report(b);
-    trash_settled(b->a.trash);
-    struct stamp now = clock_now();
-    if ((rc = put_ahead(b->item, b->items, b->a.threads, b->a.watch, e)) < 0)
-        return rc;
-    for (size_t i = 0; i < b->items; i++) {
-        carry_out(b, b->item + i, now);
+    for (size_t i = 0; i < b->placings; i++) {
+        carry_out(b, b->placing + i, b->placed);
         if (i % TELL_EVERY == TELL_EVERY - 1 && (rc = b->a.watch->progress(b->a.watch->ctx, 0, 0)) < 0)
             return err_set(e, rc, "the run was stopped");
     }
     bool always = b->a.fsync == STORE_FSYNC_ALWAYS;
     if ((always || (b->a.fsync == STORE_FSYNC_BATCH && b->a.cross)) && (rc = sync_parents(b, always, e)) < 0)
         return rc;
-    clear_items(b);
+    clear_placed(b);
     if (b->a.fsync != STORE_FSYNC_BATCH)
         report(b);
     return 0;
+}
+
+static void begin_placing(struct put_batch *b)
+{
+    struct put_item *empty = b->placing;
+    b->placing = b->item;
+    b->placings = b->items;
+    b->item = empty;
+    b->items = 0;
+    b->bytes = 0;
+    b->placed = clock_now();
+    b->ahead = put_ahead_begin(b->placing, b->placings, b->a.threads);
+}
+
+/*
+ * Syncs (which makes the batch before durable), and puts in place. Where other threads do that the next batch may be collected
+ * meanwhile; nobody waits for them before that one is closed.
+ */
+static int close_batch(struct put_batch *b, struct err *e)
+{
+    int rc = finish_placing(b, e);
+    if (rc == 0 && (b->a.fsync != STORE_FSYNC_NONE || b->items))
+        rc = sync_all(b, e);
+    if (rc < 0)
+        return rc;
+    report(b);
+    trash_settled(b->a.trash);
+    begin_placing(b);
+    return b->ahead ? 0 : finish_placing(b, e);
+}
+
+/* Room for what one operation may need: a parent, a temp, a source and its directory. */
+static bool descriptors_short(const struct put_batch *b)
+{
+    return b->descriptors + 8 > b->descriptors_max;
 }
 
 int put_batch_tend(struct put_batch *b, const char *path, size_t len, uint64_t bytes, struct err *e)
@@ -691,11 +721,12 @@ int put_batch_tend(struct put_batch *b, const char *path, size_t len, uint64_t b
     b->bytes += bytes;
     if (b->items == 0 && !left)
         return 0;
-    /* Room for what one operation may need: a parent, a temp, a source and its directory. */
-    if (b->items == ITEMS_MAX || b->bytes >= BYTES_MAX || b->descriptors + 8 > b->descriptors_max ||
-        clock_mono_ms() - b->since >= AGE_MS)
+    if (b->items == ITEMS_MAX || b->bytes >= BYTES_MAX || descriptors_short(b) || clock_mono_ms() - b->since >= AGE_MS)
         rc = close_batch(b, e);
-    if (rc == 0 && left && b->items == 0)
+    bool settles = left && b->items == 0;
+    if (rc == 0 && (settles || descriptors_short(b)))
+        rc = finish_placing(b, e);
+    if (rc == 0 && settles)
         set_narrows(b, path, len);
     return rc;
 }
@@ -705,6 +736,8 @@ int put_batch_flush(struct put_batch *b, struct err *e)
     int rc = 0;
     if (b->items)
         rc = close_batch(b, e);
+    if (rc == 0)
+        rc = finish_placing(b, e);
     bool wait = b->narrows > 0 || b->outcomes > 0;
     if (rc == 0)
         set_narrows(b, NULL, 0);
@@ -732,7 +765,7 @@ void put_batch_count(struct put_batch *b)
 static unsigned descriptor_budget(void)
 {
     unsigned half = file_raise_limit() / 2;
-    return half > 2 * ITEMS_MAX + 16 ? 2 * ITEMS_MAX + 16 : half;
+    return half > 4 * ITEMS_MAX + 16 ? 4 * ITEMS_MAX + 16 : half;
 }
 
 struct put_batch *put_batch_new(const struct put_batch_args *args)
@@ -740,26 +773,36 @@ struct put_batch *put_batch_new(const struct put_batch_args *args)
     struct put_batch *b = mem_zalloc(sizeof *b);
     b->a = *args;
     b->item = mem_alloc(ITEMS_MAX * sizeof *b->item);
+    b->placing = mem_alloc(ITEMS_MAX * sizeof *b->placing);
     b->descriptors_max = descriptor_budget();
     struct stat st;
     b->dev = fstat(args->root, &st) == 0 ? st.st_dev : 0;
     return b;
 }
 
+static void give_up(struct put_batch *b, struct put_item *item, size_t items)
+{
+    for (size_t i = 0; i < items; i++) {
+        release(b, item + i);
+        free(item[i].message);
+    }
+}
+
 void put_batch_free(struct put_batch *b)
 {
     if (!b)
         return;
-    for (size_t i = 0; i < b->items; i++) {
-        release(b, b->item + i);
-        free(b->item[i].message);
-    }
+    if (b->ahead)
+        put_ahead_end(b->ahead, NULL, NULL);
+    give_up(b, b->placing, b->placings);
+    give_up(b, b->item, b->items);
     for (size_t i = 0; i < b->outcomes; i++)
         free(b->outcome[i].message);
     for (size_t i = 0; i < b->narrows; i++)
         free(b->narrow[i].path);
     parent_drop(b, b->parent);
     free(b->narrow);
+    free(b->placing);
     free(b->item);
     free(b);
 }
