@@ -1376,7 +1376,7 @@ static void many(void **state)
 /* Put in place by several threads: what came to stand there since the scan stays, and only that fails. */
 static void many_at_a_time(void **state)
 {
-    enum { N = 2000, EACH = 37 };
+    enum { N = 5000, EACH = 37 }; /* some batches */
     struct world w;
     struct heard s, t;
     char path[64];
