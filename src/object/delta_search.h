@@ -1,6 +1,6 @@
 /*
  * Where in a file is the basis? The search that both passes over a file share. Private to object/delta*.c.
- * The sums are librsync's, the search is ours: librsync's own takes 17 ns for each byte that matches nothing (this:
+ * The sums are those of delta_sums.h, the search is ours: librsync's own takes 17 ns for each byte that matches nothing (this:
  * about 2), chains equal weak sums without bound, and counts in the shared signature, so that two threads could not
  * use one.
  */
